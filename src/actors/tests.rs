@@ -1,0 +1,1 @@
+//! Sessions on real nodes, through the actors in this process.

@@ -1,0 +1,10 @@
+//! Sockets: one stream type for both legs, listeners, and the way to a node.
+
+pub mod connect;
+pub mod inbox;
+pub mod listen;
+pub mod stream;
+
+pub use connect::connect;
+pub use inbox::Inbox;
+pub use stream::Stream;

@@ -1,0 +1,184 @@
+//! Idle server connections of one worker, by (database, user, startup parameters, node).
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use failover::NodeId;
+use slog::Logger;
+use tokio::time::Instant;
+
+use super::{
+    login::{self, OpenError},
+    parameters::Parameters,
+    reset,
+    server::{PoolKey, ServerLink},
+};
+use crate::{auth::Credentials, conf::Settings, event};
+
+/// The pools of one worker thread.
+#[derive(Debug)]
+pub struct Pools {
+    settings: Arc<Settings>,
+    log: Logger,
+    pools: RefCell<HashMap<PoolKey, Pool>>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Last in, first out: the warmest is used, and what is not needed grows old.
+    parked: Vec<Parked>,
+    /// What a client of this pool is told at login, and when that was learnt.
+    greeting: Option<(Rc<Parameters>, Instant)>,
+}
+
+#[derive(Debug)]
+struct Parked {
+    link: ServerLink,
+    since: Instant,
+}
+
+/// How long the settings a server reported are told to new clients without asking a server anew.
+const GREETING_LIFE: Duration = Duration::from_secs(30);
+
+// === impl Pools ===
+
+impl Pools {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>, log: Logger) -> Self {
+        Self { settings, log, pools: RefCell::default() }
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// An idle connection of this pool, where there is one that is still quiet.
+    #[must_use]
+    pub fn take_parked(&self, key: &PoolKey) -> Option<ServerLink> {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.get_mut(key)?;
+        while let Some(mut parked) = pool.parked.pop() {
+            if parked.link.is_quiet() {
+                return Some(parked.link);
+            }
+            self.retired(&parked.link, "it said something, or closed, while nobody used it");
+        }
+        None
+    }
+
+    /// Opens a new connection for this pool.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(
+        &self,
+        key: PoolKey,
+        credentials: Option<&Credentials>,
+    ) -> Result<ServerLink, OpenError> {
+        let limit = self.settings.pool.connect_timeout;
+        let node = &self.settings.nodes[key.node.index()];
+        let link = login::open(key, node, credentials, limit).await?;
+        self.learn_greeting(&link);
+        event!(self.log, Debug, ServerOpen, "opened a server connection";
+            "node" => link.key.node.0, "user" => &link.key.identity.user,
+            "database" => &link.key.identity.database);
+        Ok(link)
+    }
+
+    /// What a client of this pool is told at login, where a server said it lately.
+    #[must_use]
+    pub fn greeting(&self, key: &PoolKey) -> Option<Rc<Parameters>> {
+        let pools = self.pools.borrow();
+        let (parameters, learnt) = pools.get(key)?.greeting.as_ref()?;
+        (learnt.elapsed() < GREETING_LIFE).then(|| Rc::clone(parameters))
+    }
+
+    /// Takes back a connection that nobody has used since it was opened or cleaned.
+    pub fn park(&self, link: ServerLink) {
+        let settings = &self.settings.pool;
+        let too_old = settings.max_lifetime.is_some_and(|life| link.opened.elapsed() >= life);
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(link.key.clone()).or_default();
+        if too_old || pool.parked.len() >= settings.max_idle {
+            drop(pools);
+            self.retired(&link, "enough are idle, or it has reached pool.max_lifetime");
+            return;
+        }
+        pool.parked.push(Parked { link, since: Instant::now() });
+    }
+
+    /// Takes back a connection that a client has left: cleans it and parks it, or closes it where
+    /// anything is unclear.
+    pub async fn recycle(&self, mut link: ServerLink) {
+        if let Some(doubt) = link.doubt {
+            return self.retired(&link, doubt);
+        }
+        let limit = self.settings.pool.connect_timeout;
+        let cleaned = tokio::time::timeout(limit, async {
+            if !link.cancel.clone().settled().await {
+                return Err("a cancel request for it went astray".to_owned());
+            }
+            let query = &self.settings.pool.reset_query;
+            reset::reset(&mut link, query).await.map_err(|error| error.to_string())
+        });
+        match cleaned.await {
+            Ok(Ok(())) => {
+                self.learn_greeting(&link);
+                self.park(link);
+            }
+            Ok(Err(why)) => self.retired(&link, &why),
+            Err(_) => self.retired(&link, "it was not clean within pool.connect_timeout"),
+        }
+    }
+
+    /// Closes the idle connections to a node, and forgets what it said.
+    pub fn close_node(&self, node: NodeId) {
+        self.pools.borrow_mut().retain(|key, _| key.node != node);
+    }
+
+    /// Closes what has been idle too long, has reached its age, or is not quiet any more. To be called
+    /// about once a second.
+    pub fn sweep(&self) {
+        let settings = &self.settings.pool;
+        let over = |limit: Option<Duration>, since: Instant| {
+            limit.is_some_and(|limit| since.elapsed() >= limit)
+        };
+        self.pools.borrow_mut().retain(|_, pool| {
+            pool.parked.retain_mut(|parked| {
+                let why = if !parked.link.is_quiet() {
+                    "it said something, or closed, while nobody used it"
+                } else if over(settings.idle_timeout, parked.since) {
+                    "it has been idle for pool.idle_timeout"
+                } else if over(settings.max_lifetime, parked.link.opened) {
+                    "it has reached pool.max_lifetime"
+                } else {
+                    return true;
+                };
+                self.retired(&parked.link, why);
+                false
+            });
+            let fresh = |(_, learnt): &(_, Instant)| learnt.elapsed() < GREETING_LIFE;
+            !pool.parked.is_empty() || pool.greeting.as_ref().is_some_and(fresh)
+        });
+    }
+
+    fn learn_greeting(&self, link: &ServerLink) {
+        let mut pools = self.pools.borrow_mut();
+        let pool = pools.entry(link.key.clone()).or_default();
+        pool.greeting = Some((Rc::clone(&link.parameters), Instant::now()));
+    }
+
+    fn retired(&self, link: &ServerLink, why: &str) {
+        event!(self.log, Debug, ServerClose, "closed a server connection";
+            "node" => link.key.node.0, "user" => &link.key.identity.user,
+            "database" => &link.key.identity.database, "reason" => why);
+    }
+}

@@ -1,0 +1,252 @@
+//! From a client's first byte to its login: encryption requests, startup packet, proof of identity.
+//!
+//! All of it lives in one boxed future that is dropped afterwards, so that a session in its steady state
+//! stays small.
+
+use std::rc::Rc;
+
+use tokio::io::AsyncWriteExt;
+
+use super::{
+    client::{self, ClientLink},
+    ending::{self, Ending},
+    serve::Home,
+};
+use crate::{
+    auth::{ClientLogin, Credentials, Refusal, Step, StoredSecret},
+    net::{Inbox, Stream, inbox::InboxError, stream::Outbox},
+    pool::{checkout, parameters::Parameters, server::Identity},
+    protocol::{
+        scan::{HEADER_LENGTH, Scanner},
+        sqlstate::{self, SqlState},
+        startup::{NEWEST, Opening, Startup, Version},
+        tag,
+        write::{self, Error},
+    },
+    shared::directory::{LONG_SECRET, SHORT_SECRET, SessionId},
+};
+
+/// Bytes of the longest message a client sends while logging in (PostgreSQL's
+/// `PG_MAX_AUTH_TOKEN_LENGTH`, and its length word).
+const MESSAGE_LIMIT: u32 = 65_535 + 4;
+
+/// A socket while its client logs in, and what was read from it.
+struct Door {
+    stream: Stream,
+    inbox: Inbox,
+}
+
+/// Why a client does not come in.
+enum Shut {
+    /// There is nobody to tell.
+    Silently(Ending),
+    /// It is told this; the log learns the reason.
+    With(Error, String),
+}
+
+/// Lets a client in, or sends it away with the reason. AuthenticationOk is written, and not yet sent,
+/// when it is in.
+///
+/// # Errors
+/// How the session ended that never began.
+pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<ClientLink, Ending> {
+    let mut door = Door { stream, inbox: Inbox::default() };
+    let limit = home.settings().listen.login_timeout;
+    let outcome = tokio::time::timeout(limit, admit(&mut door, session, home)).await;
+    let shut = match outcome {
+        Ok(Ok(admitted)) => return Ok(admitted.into_link(door)),
+        Ok(Err(shut)) => shut,
+        // PostgreSQL closes without a word when authentication_timeout runs out.
+        Err(_) => Shut::Silently(Ending::Refused {
+            reason: format!("not logged in within listen.login_timeout ({} ms)", limit.as_millis()),
+        }),
+    };
+    match shut {
+        Shut::Silently(ending) => Err(ending),
+        Shut::With(error, reason) => {
+            let mut outbox = Outbox::default();
+            error.write(outbox.append());
+            client::part(&mut door.stream, &mut outbox).await;
+            Err(Ending::Refused { reason })
+        }
+    }
+}
+
+/// Who came in, before it is joined with its socket.
+struct Admitted {
+    identity: Rc<Identity>,
+    credentials: Option<Credentials>,
+    registration: crate::shared::directory::Registration,
+    replication: bool,
+    outbox: Outbox,
+}
+
+async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admitted, Shut> {
+    let startup = startup(door, home).await?;
+    let mut outbox = Outbox::default();
+    let version = negotiate(&startup, &mut outbox);
+    let credentials = prove(door, &startup, home).await?;
+    write::authentication_ok(outbox.append());
+
+    let length = if version.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
+    let registration = home
+        .register(session, length)
+        .map_err(|error| Shut::internal(format!("no randomness for a cancel key: {error}")))?;
+    let replication = startup.is_replication();
+    let mut parameters = startup.parameters;
+    parameters.sort_unstable();
+    let identity =
+        Rc::new(Identity { user: startup.user, database: startup.database, parameters });
+    Ok(Admitted { identity, credentials, registration, replication, outbox })
+}
+
+/// Answers encryption requests, carries a cancel request, and returns the startup packet.
+async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
+    // At most one request of either kind, as in PostgreSQL, lest a client keeps us asking for ever.
+    let (mut ssl, mut gss) = (false, false);
+    loop {
+        match door.inbox.opening(&mut door.stream).await {
+            Ok(Opening::SslRequest) if !ssl => {
+                ssl = true;
+                door.decline().await?;
+            }
+            Ok(Opening::GssRequest) if !gss => {
+                gss = true;
+                door.decline().await?;
+            }
+            Ok(Opening::SslRequest | Opening::GssRequest) => {
+                return Err(Shut::with(Error::fatal(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "received more than one request for encryption",
+                )));
+            }
+            Ok(Opening::Cancel(key)) => {
+                home.directory().cancel(&key).await;
+                return Err(Shut::Silently(Ending::NoSession));
+            }
+            Ok(Opening::Startup(startup)) => return Ok(startup),
+            Err(InboxError::Opening(error)) => {
+                return Err(Shut::with(ending::bad_opening(&error)));
+            }
+            // A load balancer's probe connects and closes.
+            Err(_) => return Err(Shut::Silently(Ending::NoSession)),
+        }
+    }
+}
+
+/// The version to speak, and NegotiateProtocolVersion where the client must be told.
+fn negotiate(startup: &Startup, outbox: &mut Outbox) -> Version {
+    let version = startup.version.min(NEWEST);
+    if version < startup.version || !startup.protocol_options.is_empty() {
+        write::negotiate_version(outbox.append(), version, &startup.protocol_options);
+    }
+    version
+}
+
+/// Has the client prove who it is.
+async fn prove(
+    door: &mut Door,
+    startup: &Startup,
+    home: &Home,
+) -> Result<Option<Credentials>, Shut> {
+    let secret = secret_of(&startup.user, home).await?;
+    let method = home.settings().auth.method;
+    let (mut login, mut step) =
+        ClientLogin::start(method, &startup.user, secret.as_ref(), home.salts()).map_err(refused)?;
+    loop {
+        match step {
+            Step::Granted { send, credentials } => {
+                door.send(&send).await?;
+                return Ok(credentials);
+            }
+            Step::Send(bytes) => door.send(&bytes).await?,
+        }
+        let message = match door.inbox.message(&mut door.stream, MESSAGE_LIMIT).await {
+            Ok(message) => message,
+            Err(InboxError::Io(_)) => return Err(Shut::Silently(Ending::NoSession)),
+            Err(error) => {
+                return Err(Shut::with(Error::fatal(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "invalid message length",
+                )
+                .detail(error.to_string())));
+            }
+        };
+        step = match message[0] {
+            tag::client::PASSWORD => login.on_message(&message[HEADER_LENGTH..]),
+            other => Err(login.on_other_message(other)),
+        }
+        .map_err(refused)?;
+    }
+}
+
+/// What is known about a user: the users file first, then the query on a node that answers.
+async fn secret_of(user: &str, home: &Home) -> Result<Option<StoredSecret>, Shut> {
+    if let Some(secret) = home.users().get(user) {
+        return Ok(Some(secret.clone()));
+    }
+    let Some(lookup) = home.lookup() else { return Ok(None) };
+    let nodes = checkout::answering_nodes(&home.topology().current());
+    let nodes: Vec<_> =
+        nodes.iter().map(|node| home.settings().nodes[node.index()].clone()).collect();
+    lookup.find(&nodes, user).await.map_err(|error| {
+        Shut::With(
+            Error::fatal(
+                sqlstate::CANNOT_CONNECT_NOW,
+                "the proxy cannot look up this user on any node",
+            )
+            .hint("Try again later; the proxy's log says what the nodes answered."),
+            error.to_string(),
+        )
+    })
+}
+
+fn refused(refusal: Refusal) -> Shut {
+    let mut error = Error::fatal(SqlState(refusal.sqlstate), refusal.message.clone());
+    error.detail.clone_from(&refusal.detail);
+    Shut::With(error, refusal.reason.to_string())
+}
+
+// === impl Door ===
+
+impl Door {
+    /// "No" to a request for encryption.
+    async fn decline(&mut self) -> Result<(), Shut> {
+        self.send(b"N").await
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Shut> {
+        self.stream.write_all(bytes).await.map_err(|_| Shut::Silently(Ending::NoSession))
+    }
+}
+
+// === impl Shut ===
+
+impl Shut {
+    fn with(error: Error) -> Self {
+        let reason = error.message.clone();
+        Self::With(error, reason)
+    }
+
+    fn internal(reason: String) -> Self {
+        Self::With(Error::fatal(sqlstate::INTERNAL_ERROR, "the proxy is out of resources"), reason)
+    }
+}
+
+// === impl Admitted ===
+
+impl Admitted {
+    fn into_link(self, door: Door) -> ClientLink {
+        ClientLink {
+            stream: door.stream,
+            scanner: Scanner::default(),
+            held: door.inbox.into_rest(),
+            outbox: self.outbox,
+            identity: self.identity,
+            credentials: self.credentials,
+            told: Rc::new(Parameters::default()),
+            registration: self.registration,
+            replication: self.replication,
+        }
+    }
+}

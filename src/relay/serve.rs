@@ -1,0 +1,317 @@
+//! A session from its first byte to its last: logs the client in, takes a server connection when the
+//! client first needs one, runs the two together, and parts.
+
+use std::{rc::Rc, sync::Arc, time::Duration};
+
+use slog::Logger;
+use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
+
+use super::{
+    client::ClientLink,
+    control::{Control, Order},
+    ending::{self, Ending},
+    login,
+    run::{Relay, Scratch},
+};
+use crate::{
+    auth::{MockSalts, UserFile, UserLookup},
+    conf::Settings,
+    event,
+    net::Stream,
+    pool::{
+        checkout::{self, CheckoutError},
+        pools::Pools,
+        server::{PoolKey, ServerLink},
+    },
+    protocol::{tag, write},
+    shared::{
+        directory::{CancelAsked, Directory, Registration, SessionId},
+        local::LocalTopology,
+    },
+};
+
+/// What all sessions of one worker thread have in common.
+#[derive(Clone, Debug)]
+pub struct Home(Rc<HomeInner>);
+
+/// What a [`Home`] is made of.
+#[derive(Debug)]
+pub struct HomeInner {
+    /// The settings in force.
+    pub settings: Arc<Settings>,
+    /// The worker's log.
+    pub log: Logger,
+    /// This thread's snapshot.
+    pub topology: LocalTopology,
+    /// This thread's server connections.
+    pub pools: Rc<Pools>,
+    /// The process's cancel keys.
+    pub directory: Directory,
+    /// How cancel requests reach this worker.
+    pub cancels: mpsc::UnboundedSender<CancelAsked>,
+    /// The users file.
+    pub users: Arc<UserFile>,
+    /// `auth.query`, where there is one.
+    pub lookup: Option<UserLookup>,
+    /// Salts for users nobody knows.
+    pub salts: MockSalts,
+    /// The shared read buffer.
+    pub scratch: Scratch,
+}
+
+/// How long a leaving client's last statements may take to reach the server.
+const LAST_STATEMENTS: Duration = Duration::from_secs(5);
+
+/// Serves one client until the session ends.
+pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<Control>) -> Ending {
+    // Boxed: what a login needs does not burden the session that follows.
+    let admitted = tokio::select! {
+        admitted = Box::pin(login::log_in(stream, session, &home)) => admitted,
+        Order::Drain = control.ordered() => Err(Ending::Drained),
+    };
+    let mut client = match admitted {
+        Ok(client) => client,
+        Err(ending) => return ending,
+    };
+    event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
+        "user" => &client.identity.user, "database" => &client.identity.database);
+
+    if client.replication {
+        return Box::pin(replicate(client, &home, &control)).await;
+    }
+    let mut server = match Box::pin(greet(&mut client, &home, &control)).await {
+        Ok(()) => match wait_for_need(&mut client, &home, &control).await {
+            Ok(server) => server,
+            Err(parting) => return parting.say(client).await,
+        },
+        Err(parting) => return parting.say(client).await,
+    };
+    control.working_on(Some(Rc::clone(&server.cancel)));
+    client.tell(&server.parameters);
+    let mut relay = Relay::new(&mut client, &mut server, &control, &home.0.scratch);
+    let stopped = (&mut relay).await;
+    let idle = relay.is_idle();
+    control.working_on(None);
+    let (last_words, ending) = stopped.ending();
+    give_back(server, idle, &home).await;
+    client.part(last_words.as_ref()).await;
+    ending
+}
+
+/// Why a session ends before it has a server connection, and what its client is told.
+struct Parting {
+    bytes: Vec<u8>,
+    ending: Ending,
+}
+
+/// Tells a new client what PostgreSQL tells: settings, cancel key, ready for query. The settings are
+/// those a server of its pool reported lately; where none did, one is asked, and stays idle for the
+/// client's first statement.
+async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
+    let known = checkout::primary(&home.topology().current()).and_then(|node| {
+        home.0.pools.greeting(&PoolKey { identity: Rc::clone(&client.identity), node })
+    });
+    let parameters = match known {
+        Some(parameters) => parameters,
+        None => {
+            let server = take(client, home, control).await?;
+            let parameters = Rc::clone(&server.parameters);
+            home.0.pools.park(server);
+            parameters
+        }
+    };
+    client.tell(&parameters);
+    let out = client.outbox.append();
+    write::backend_key_data(out, &client.registration.key);
+    write::ready_for_query(out, write::IDLE);
+    let flushed =
+        std::future::poll_fn(|cx| client.outbox.poll_flush(&mut client.stream, cx)).await;
+    flushed.map_err(|_| Parting::silent(Ending::ClientLeft))
+}
+
+/// Waits until the client sends something, and takes a server connection for it.
+async fn wait_for_need(
+    client: &mut ClientLink,
+    home: &Home,
+    control: &Control,
+) -> Result<ServerLink, Parting> {
+    if client.held.is_empty() {
+        let hold = std::future::poll_fn(|cx| home.0.scratch.poll_hold(client, cx));
+        tokio::select! {
+            biased;
+            Order::Drain = control.ordered() => return Err(Parting::drained()),
+            held = hold => if !matches!(held, Ok(1..)) {
+                return Err(Parting::silent(Ending::ClientLeft));
+            },
+        }
+    }
+    if client.held.first() == Some(&tag::client::TERMINATE) {
+        return Err(Parting::silent(Ending::ClientLeft));
+    }
+    Box::pin(take(client, home, control)).await
+}
+
+/// Takes a server connection. A client that closes while it waits gives up its place.
+async fn take(
+    client: &mut ClientLink,
+    home: &Home,
+    control: &Control,
+) -> Result<ServerLink, Parting> {
+    let identity = Rc::clone(&client.identity);
+    let credentials = client.credentials.clone();
+    let taken = checkout::take(&home.0.pools, home.topology(), &identity, credentials.as_ref());
+    let gone = async {
+        while let Ok(1..) = std::future::poll_fn(|cx| home.0.scratch.poll_hold(client, cx)).await {}
+    };
+    tokio::select! {
+        biased;
+        taken = taken => taken.map_err(|error| Parting::no_server(&error)),
+        () = gone => Err(Parting::silent(Ending::ClientLeft)),
+        Order::Drain = control.ordered() => Err(Parting::drained()),
+    }
+}
+
+/// Gives a server connection back to be cleaned and pooled, or closes it. What the client sent before it
+/// left still reaches the server, as it would without us.
+async fn give_back(mut server: ServerLink, idle: bool, home: &Home) {
+    if idle {
+        let pools = Rc::clone(&home.0.pools);
+        // A task of its own: the client need not wait for the cleaning.
+        tokio::task::spawn_local(async move { pools.recycle(server).await });
+        return;
+    }
+    let ServerLink { stream, outbox, .. } = &mut server;
+    // A server that takes nothing for so long will not get it.
+    let _ = timeout(
+        LAST_STATEMENTS,
+        std::future::poll_fn(|cx| outbox.poll_flush(stream, cx)),
+    )
+    .await;
+}
+
+/// A replication connection is not a session of statements: bytes pass both ways unread, on a server
+/// connection of its own, until either side closes.
+async fn replicate(mut client: ClientLink, home: &Home, control: &Control) -> Ending {
+    let server = match take(&mut client, home, control).await {
+        Ok(server) => server,
+        Err(parting) => return parting.say(client).await,
+    };
+    control.working_on(Some(Rc::clone(&server.cancel)));
+    client.tell(&server.parameters);
+    let out = client.outbox.append();
+    write::backend_key_data(out, &client.registration.key);
+    write::ready_for_query(out, write::IDLE);
+    let ServerLink { mut stream, .. } = server;
+    stream_both(&mut client, &mut stream, control).await
+}
+
+async fn stream_both(client: &mut ClientLink, server: &mut Stream, control: &Control) -> Ending {
+    let ClientLink { stream, outbox, held, .. } = client;
+    if std::future::poll_fn(|cx| outbox.poll_flush(stream, cx)).await.is_err()
+        || server.write_all(held).await.is_err()
+    {
+        return Ending::ClientLeft;
+    }
+    tokio::select! {
+        copied = tokio::io::copy_bidirectional(stream, server) => match copied {
+            Ok(_) => Ending::ClientLeft,
+            Err(error) => Ending::ServerLost { error: Some(error) },
+        },
+        Order::Drain = control.ordered() => Ending::Drained,
+    }
+}
+
+// === impl Home ===
+
+impl Home {
+    /// For one worker thread.
+    #[must_use]
+    pub fn new(inner: HomeInner) -> Self {
+        Self(Rc::new(inner))
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    /// The worker's log.
+    #[must_use]
+    pub fn log(&self) -> &Logger {
+        &self.0.log
+    }
+
+    /// This thread's snapshot.
+    #[must_use]
+    pub fn topology(&self) -> &LocalTopology {
+        &self.0.topology
+    }
+
+    /// This thread's server connections.
+    #[must_use]
+    pub fn pools(&self) -> &Rc<Pools> {
+        &self.0.pools
+    }
+
+    /// The process's cancel keys.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    /// The users file.
+    #[must_use]
+    pub fn users(&self) -> &UserFile {
+        &self.0.users
+    }
+
+    /// `auth.query`, where there is one.
+    #[must_use]
+    pub fn lookup(&self) -> Option<&UserLookup> {
+        self.0.lookup.as_ref()
+    }
+
+    /// Salts for users nobody knows.
+    #[must_use]
+    pub fn salts(&self) -> &MockSalts {
+        &self.0.salts
+    }
+
+    /// Gives a session of this worker its cancel key.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn register(
+        &self,
+        session: SessionId,
+        secret_length: usize,
+    ) -> Result<Registration, getrandom::Error> {
+        self.0.directory.register(session, self.0.cancels.clone(), secret_length)
+    }
+}
+
+// === impl Parting ===
+
+impl Parting {
+    fn silent(ending: Ending) -> Self {
+        Self { bytes: Vec::new(), ending }
+    }
+
+    fn drained() -> Self {
+        let mut bytes = Vec::new();
+        ending::shutdown().write(&mut bytes);
+        Self { bytes, ending: Ending::Drained }
+    }
+
+    fn no_server(error: &CheckoutError) -> Self {
+        let reason = error.to_string();
+        Self { bytes: ending::no_server(error), ending: Ending::Refused { reason } }
+    }
+
+    async fn say(self, mut client: ClientLink) -> Ending {
+        client.outbox.append().extend_from_slice(&self.bytes);
+        client.part(None).await;
+        self.ending
+    }
+}
