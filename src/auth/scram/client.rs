@@ -265,3 +265,35 @@ fn bounded(message: &'static str, bytes: &[u8]) -> Result<(), NodeScramError> {
 
 const SERVER_FIRST: &str = "server-first-message";
 const SERVER_FINAL: &str = "server-final-message";
+
+// === tests ===
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conf::Secret;
+
+    /// RFC 7677 section 3. Its client names the user in its message; ours does not, so the test puts it there.
+    #[test]
+    fn speaks_rfc_7677() {
+        let password = Password::new(Secret::new("pencil".into()));
+        let salt = STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
+        let keys = password.keys_towards_nodes(&salt, 4096);
+        for means in [Means::Password(password), Means::Keys(keys)] {
+            let nonce = Nonce::fixed("rOprNGfwEbeRWgbNEkqO").unwrap();
+            let mut exchange = ClientExchange::new(means, &ChannelBinding::Absent, false, nonce);
+            assert_eq!(exchange.client_first(), b"n,,n=,r=rOprNGfwEbeRWgbNEkqO");
+            if let State::ServerFirst { first_bare, .. } = &mut exchange.state {
+                *first_bare = "n=user,r=rOprNGfwEbeRWgbNEkqO".into();
+            }
+            let server_first = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                                 s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+            assert_eq!(
+                String::from_utf8(exchange.server_first(server_first).unwrap()).unwrap(),
+                "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
+                 p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+            );
+            exchange.server_final(b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=").unwrap();
+        }
+    }
+}
