@@ -1,0 +1,354 @@
+//! We as the server: a client logs in at understudy.
+//!
+//! ```text
+//!   start ──trust──────────────────────────────────────────────────────► Granted
+//!     ├──md5──► Md5 ──PasswordMessage──────────────────────────────────► Granted
+//!     └──scram──► Mechanism ──SASLInitialResponse──► ClientFinal ──SASLResponse──► Granted
+//!                     └──without data──► ClientFirst ──SASLResponse──┘
+//! ```
+//! Every other way ends in a [`Refusal`], after which the login accepts nothing more. AuthenticationOk is
+//! written by the caller, who may have more to do before it.
+
+use std::{fmt, mem};
+
+use crate::{
+    auth::{
+        credentials::Credentials,
+        md5::{Md5Answer, Md5Hash},
+        password::Password,
+        refusal::{INVALID_PASSWORD, Reason, Refusal},
+        scram::{
+            ChannelBinding, DEFAULT_ITERATIONS, MAX_MESSAGE_BYTES, MockSalts, Nonce, SCRAM_SHA_256,
+            SCRAM_SHA_256_PLUS, ScramFailure, ScramVerifier, ServerExchange,
+        },
+        stored::StoredSecret,
+        wire::{self, code},
+    },
+    conf::settings::AuthMethod,
+};
+
+/// One client's login.
+#[derive(Debug)]
+pub struct ClientLogin {
+    user: String,
+    state: State,
+}
+
+/// What to do next.
+pub enum Step {
+    /// Send these bytes (whole messages) and wait for the client's next `p` message.
+    Send(Vec<u8>),
+    /// The client is in: send these bytes, then AuthenticationOk.
+    Granted {
+        /// What comes before AuthenticationOk; may be empty.
+        send: Vec<u8>,
+        /// What may be used at the nodes for this client.
+        credentials: Option<Credentials>,
+    },
+}
+
+#[derive(Debug)]
+enum State {
+    Md5 { expected: Md5Answer, credentials: Credentials },
+    Mechanism(Candidate),
+    ClientFirst(Scram),
+    ClientFinal(Scram),
+    Done,
+}
+
+/// Who wants to prove something by SCRAM, before the mechanism is chosen.
+#[derive(Debug)]
+struct Candidate {
+    verifier: ScramVerifier,
+    /// Set when the exchange is a mock one.
+    doomed: Option<Reason>,
+    /// The password, where we know it: worth more than the keys a proof reveals.
+    password: Option<Password>,
+    binding: ChannelBinding,
+}
+
+#[derive(Debug)]
+struct Scram {
+    exchange: ServerExchange,
+    doomed: Option<Reason>,
+    password: Option<Password>,
+}
+
+// === impl ClientLogin ===
+
+impl ClientLogin {
+    /// Begins a login on a connection without TLS, and gives the first step.
+    ///
+    /// `md5` means what it does in PostgreSQL: SCRAM where the stored secret is a SCRAM one, MD5 otherwise.
+    /// A user without a secret gets a mock SCRAM exchange with either method.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub fn start(
+        method: AuthMethod,
+        user: &str,
+        secret: Option<&StoredSecret>,
+        salts: &MockSalts,
+    ) -> Result<(Self, Step), Refusal> {
+        Self::start_bound(method, user, secret, salts, ChannelBinding::Absent)
+    }
+
+    /// Begins a login on a connection that may have TLS, whose channel binding is offered.
+    ///
+    /// # Errors
+    /// The operating system gives no randomness.
+    pub fn start_bound(
+        method: AuthMethod,
+        user: &str,
+        secret: Option<&StoredSecret>,
+        salts: &MockSalts,
+        binding: ChannelBinding,
+    ) -> Result<(Self, Step), Refusal> {
+        let (state, step) = match (method, secret) {
+            (AuthMethod::Trust, secret) => (
+                State::Done,
+                Step::Granted { send: Vec::new(), credentials: without_proof(secret) },
+            ),
+            (AuthMethod::Md5, Some(StoredSecret::Clear(password))) => {
+                Self::ask_md5(&Md5Hash::of(password, user), Credentials::Clear(password.clone()))?
+            }
+            (AuthMethod::Md5, Some(StoredSecret::Md5(hash))) => {
+                Self::ask_md5(hash, Credentials::Md5(hash.clone()))?
+            }
+            (AuthMethod::Md5 | AuthMethod::ScramSha256, secret) => {
+                Self::ask_scram(Candidate::new(user, secret, salts, binding))
+            }
+        };
+        Ok((Self { user: user.to_owned(), state }, step))
+    }
+
+    /// Takes the body of the client's `p` message.
+    ///
+    /// # Errors
+    /// The client is not let in. The login is over; anything more is refused too.
+    pub fn on_message(&mut self, body: &[u8]) -> Result<Step, Refusal> {
+        match mem::replace(&mut self.state, State::Done) {
+            State::Md5 { expected, credentials } => {
+                self.on_md5_answer(body, &expected, credentials)
+            }
+            State::Mechanism(candidate) => {
+                bounded(body, MAX_MESSAGE_BYTES)?;
+                self.on_initial_response(body, candidate)
+            }
+            State::ClientFirst(scram) => {
+                bounded(body, MAX_MESSAGE_BYTES)?;
+                self.on_client_first(body, scram)
+            }
+            State::ClientFinal(scram) => {
+                bounded(body, MAX_MESSAGE_BYTES)?;
+                self.on_client_final(body, scram)
+            }
+            State::Done => {
+                Err(Refusal::protocol(format!("invalid frontend message type {}", b'p')))
+            }
+        }
+    }
+
+    /// What to answer when any message but `p` comes during the login.
+    #[must_use]
+    pub fn on_other_message(&mut self, tag: u8) -> Refusal {
+        Refusal::protocol(match mem::replace(&mut self.state, State::Done) {
+            State::Md5 { .. } => format!("expected password response, got message type {tag}"),
+            State::Mechanism(_) | State::ClientFirst(_) | State::ClientFinal(_) => {
+                format!("expected SASL response, got message type {tag}")
+            }
+            State::Done => format!("invalid frontend message type {tag}"),
+        })
+    }
+
+    fn ask_md5(hash: &Md5Hash, credentials: Credentials) -> Result<(State, Step), Refusal> {
+        let mut salt = [0; 4];
+        getrandom::fill(&mut salt)
+            .map_err(|_| Refusal::no_randomness("could not generate random MD5 salt"))?;
+        let state = State::Md5 { expected: hash.answer(salt), credentials };
+        Ok((state, Step::Send(wire::authentication(code::MD5_PASSWORD, &salt))))
+    }
+
+    fn ask_scram(candidate: Candidate) -> (State, Step) {
+        // As PostgreSQL does, the stronger mechanism first.
+        let mechanisms: &[&str] = match candidate.binding {
+            ChannelBinding::Absent => &[SCRAM_SHA_256],
+            ChannelBinding::TlsServerEndPoint(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
+        };
+        (State::Mechanism(candidate), Step::Send(wire::sasl_mechanisms(mechanisms)))
+    }
+
+    fn on_md5_answer(
+        &self,
+        body: &[u8],
+        expected: &Md5Answer,
+        credentials: Credentials,
+    ) -> Result<Step, Refusal> {
+        bounded(body, MAX_PASSWORD_BYTES)?;
+        let answer = match body.split_last() {
+            Some((0, answer)) if !answer.contains(&0) => answer,
+            _ => return Err(Refusal::protocol("invalid password packet size")),
+        };
+        if answer.is_empty() {
+            return Err(Refusal {
+                sqlstate: INVALID_PASSWORD,
+                reason: Reason::WrongPassword,
+                ..Refusal::protocol("empty password returned by client")
+            });
+        }
+        if !expected.is(answer) {
+            return Err(Refusal::password_failed(&self.user, Reason::WrongPassword));
+        }
+        Ok(Step::Granted { send: Vec::new(), credentials: Some(credentials) })
+    }
+
+    fn on_initial_response(&mut self, body: &[u8], candidate: Candidate) -> Result<Step, Refusal> {
+        let end = memchr::memchr(0, body)
+            .ok_or_else(|| Refusal::protocol("invalid string in message"))?;
+        // PostgreSQL judges the mechanism before it reads on.
+        let plus = match std::str::from_utf8(&body[..end]) {
+            Ok(SCRAM_SHA_256) => false,
+            Ok(SCRAM_SHA_256_PLUS) if candidate.binding.data().is_some() => true,
+            _ => {
+                return Err(Refusal::protocol(
+                    "client selected an invalid SASL authentication mechanism",
+                ));
+            }
+        };
+        let data = read_initial_data(&body[end + 1..])?;
+        let scram = candidate.begin(plus)?;
+        match data {
+            Some(data) => self.on_client_first(data, scram),
+            None => {
+                // The client wants an empty challenge before it says anything (RFC 4422 section 3).
+                self.state = State::ClientFirst(scram);
+                Ok(Step::Send(wire::authentication(code::SASL_CONTINUE, b"")))
+            }
+        }
+    }
+
+    fn on_client_first(&mut self, data: &[u8], mut scram: Scram) -> Result<Step, Refusal> {
+        let server_first = scram
+            .exchange
+            .client_first(data)
+            .map_err(|failure| self.refuse(failure, scram.doomed))?;
+        self.state = State::ClientFinal(scram);
+        Ok(Step::Send(wire::authentication(code::SASL_CONTINUE, &server_first)))
+    }
+
+    fn on_client_final(&self, data: &[u8], mut scram: Scram) -> Result<Step, Refusal> {
+        let (server_final, keys) = scram
+            .exchange
+            .client_final(data)
+            .map_err(|failure| self.refuse(failure, scram.doomed))?;
+        Ok(Step::Granted {
+            send: wire::authentication(code::SASL_FINAL, &server_final),
+            credentials: Some(match scram.password {
+                Some(password) => Credentials::Clear(password),
+                None => Credentials::Scram(keys),
+            }),
+        })
+    }
+
+    fn refuse(&self, failure: ScramFailure, doomed: Option<Reason>) -> Refusal {
+        match failure {
+            ScramFailure::Violation(violation) => violation.into(),
+            ScramFailure::Proof => {
+                Refusal::password_failed(&self.user, doomed.unwrap_or(Reason::WrongPassword))
+            }
+        }
+    }
+}
+
+// === impl Candidate ===
+
+impl Candidate {
+    fn new(
+        user: &str,
+        secret: Option<&StoredSecret>,
+        salts: &MockSalts,
+        binding: ChannelBinding,
+    ) -> Self {
+        let doomed = |reason| Self {
+            verifier: salts.verifier(user),
+            doomed: Some(reason),
+            password: None,
+            binding: binding.clone(),
+        };
+        match secret {
+            None => doomed(Reason::NoSecret),
+            Some(StoredSecret::Md5(_)) => doomed(Reason::Md5HashForScram),
+            Some(StoredSecret::Clear(password)) => Self {
+                verifier: password
+                    .keys_towards_clients(&salts.salt(user), DEFAULT_ITERATIONS)
+                    .verifier(),
+                doomed: None,
+                password: Some(password.clone()),
+                binding,
+            },
+            Some(StoredSecret::Scram(verifier)) => {
+                Self { verifier: verifier.clone(), doomed: None, password: None, binding }
+            }
+        }
+    }
+
+    fn begin(self, plus: bool) -> Result<Scram, Refusal> {
+        let nonce = Nonce::random()
+            .map_err(|_| Refusal::no_randomness("could not generate random nonce"))?;
+        let exchange = match self.doomed {
+            Some(_) => ServerExchange::doomed(self.verifier, self.binding, plus, nonce),
+            None => ServerExchange::new(self.verifier, self.binding, plus, nonce),
+        };
+        Ok(Scram { exchange, doomed: self.doomed, password: self.password })
+    }
+}
+
+// === impl Step ===
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Send(bytes) => write!(f, "Send({} bytes)", bytes.len()),
+            Self::Granted { send, credentials } => f
+                .debug_struct("Granted")
+                .field("send", &format_args!("{} bytes", send.len()))
+                .field("credentials", credentials)
+                .finish(),
+        }
+    }
+}
+
+// === helpers and constants ===
+
+/// What we may use for a user who was not asked: what the operator has stored for this very user, where it
+/// is more than a verifier.
+fn without_proof(secret: Option<&StoredSecret>) -> Option<Credentials> {
+    match secret? {
+        StoredSecret::Clear(password) => Some(Credentials::Clear(password.clone())),
+        StoredSecret::Md5(hash) => Some(Credentials::Md5(hash.clone())),
+        StoredSecret::Scram(_) => None,
+    }
+}
+
+/// The data of a SASLInitialResponse: its length (-1 for none), then itself and nothing more.
+fn read_initial_data(rest: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    let Some((length, data)) = rest.split_first_chunk::<4>() else {
+        return Err(Refusal::protocol("insufficient data left in message"));
+    };
+    match i32::from_be_bytes(*length) {
+        -1 if data.is_empty() => Ok(None),
+        -1 => Err(Refusal::protocol("invalid message format")),
+        length => match usize::try_from(length) {
+            Ok(length) if length == data.len() => Ok(Some(data)),
+            Ok(length) if length < data.len() => Err(Refusal::protocol("invalid message format")),
+            _ => Err(Refusal::protocol("insufficient data left in message")),
+        },
+    }
+}
+
+fn bounded(body: &[u8], limit: usize) -> Result<(), Refusal> {
+    if body.len() > limit { Err(Refusal::protocol("invalid message length")) } else { Ok(()) }
+}
+
+/// The longest password message: PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`.
+const MAX_PASSWORD_BYTES: usize = 65_535;
