@@ -28,9 +28,10 @@ use crate::conf::{
 pub(super) fn settings(
     raw: Raw,
     tree: &Value,
+    file: Option<&Path>,
     mistakes: &mut Vec<Mistake>,
 ) -> Option<(Settings, Vec<String>)> {
-    let mut reader = Reader { tree, mistakes };
+    let mut reader = Reader { tree, file, mistakes };
     let nodes = nodes(&mut reader, raw.nodes);
     let listen = listen(&mut reader, raw.listen);
     let auth = auth(&mut reader, raw.auth);
@@ -57,6 +58,7 @@ pub(super) fn settings(
 
 struct Reader<'a> {
     tree: &'a Value,
+    file: Option<&'a Path>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
@@ -72,13 +74,13 @@ impl Reader<'_> {
         self.mistakes.push(Mistake::new(self.place(key), key, problem, remedy));
     }
 
-    /// Where a key was written, or else what it belongs to; empty for a default.
+    /// Where a key was written, or else what it belongs to; for a default the file that could say more.
     fn place(&self, key: &str) -> String {
         let place = at(self.tree, key).map(place).unwrap_or_default();
         match key.rsplit_once('.') {
             _ if place != DEFAULT => place,
             Some((parent, _)) if parent.contains('.') => self.place(parent),
-            _ => String::new(),
+            _ => self.file.map(|file| file.display().to_string()).unwrap_or_default(),
         }
     }
 
@@ -91,9 +93,13 @@ impl Reader<'_> {
 
 fn nodes(reader: &mut Reader<'_>, raw: Vec<raw::Node>) -> Option<Vec<Node>> {
     if raw.is_empty() {
+        let problem = match reader.file {
+            Some(_) => "there is no node",
+            None => "there is no node, and no configuration file was found",
+        };
         reader.refuse(
             "nodes",
-            "there is no node",
+            problem,
             "add a [[nodes]] block with a host for every PostgreSQL node",
         );
         return None;
@@ -111,7 +117,7 @@ fn nodes(reader: &mut Reader<'_>, raw: Vec<raw::Node>) -> Option<Vec<Node>> {
         };
         let port = reader.take(&key("port"), raw.port);
         let weight = reader.take(&key("weight"), raw.weight);
-        let (Some(host), Some(port), Some(weight)) = (host, port, weight) else { continue };
+        let (Some(host), Some(port)) = (host, port) else { continue };
         let port = u16::try_from(port.0).ok()?;
         if let Some(first) = known.insert((host.0.to_lowercase(), port), index) {
             reader.refuse(
@@ -120,7 +126,7 @@ fn nodes(reader: &mut Reader<'_>, raw: Vec<raw::Node>) -> Option<Vec<Node>> {
                 "name every node once",
             );
         }
-        nodes.push(Node { host: host.0, port, weight: weight.0 });
+        nodes.extend(weight.map(|weight| Node { host: host.0, port, weight: weight.0 }));
     }
     (nodes.len() == count).then_some(nodes)
 }
@@ -232,28 +238,21 @@ fn monitor(reader: &mut Reader<'_>, raw: raw::Monitor) -> Option<Monitor> {
     let password = reader.take("monitor.password", raw.password);
     let password_file = reader.take("monitor.password_file", raw.password_file);
     let database = reader.take("monitor.database", raw.database);
-    let from_file: Option<PathBuf> = password_file.as_ref().and_then(|file| file.0.clone());
-    let written = password?.0;
-    let password = match (written, from_file) {
-        (Some(_), Some(_)) => {
-            reader.refuse(
-                "monitor.password_file",
-                "monitor.password is set as well",
-                "keep one of the two",
-            );
-            return None;
+    let mut password = password.map(|password| password.0);
+    if let Some(path) = password_file.and_then(|file| file.0) {
+        let key = "monitor.password_file";
+        if let Some(Some(_)) = password {
+            reader.refuse(key, "monitor.password is set as well", "keep one of the two");
         }
-        (written, None) => written,
-        (None, Some(path)) => match first_line(&path) {
-            Ok(password) => Some(password),
+        password = match first_line(&path) {
+            Ok(line) => password.map(|_| Some(line)),
             Err((problem, remedy)) => {
-                reader.refuse("monitor.password_file", problem, remedy);
-                return None;
+                reader.refuse(key, problem, remedy);
+                None
             }
-        },
-    };
-    password_file?;
-    Some(Monitor { user: user?.0, password, database: database?.0 })
+        };
+    }
+    Some(Monitor { user: user?.0, password: password?, database: database?.0 })
 }
 
 fn health_check(reader: &mut Reader<'_>, raw: raw::HealthCheck) -> Option<HealthCheck> {

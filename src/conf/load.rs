@@ -63,7 +63,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Mistakes> {
     let loaded = merge(sources, &mut mistakes).and_then(|tree| {
         let raw: Option<Raw> =
             tree.clone().try_deserialize().map_err(|_| mistakes.push(bug())).ok();
-        let (settings, doubts) = convert::settings(raw?, &tree, &mut mistakes)?;
+        let file = sources.file.as_deref();
+        let (settings, doubts) = convert::settings(raw?, &tree, file, &mut mistakes)?;
         let (file, effective) = (sources.file.clone(), Effective::of(&tree));
         Some(Loaded { settings, doubts, file, effective })
     });
@@ -184,7 +185,8 @@ fn order(mistake: &Mistake) -> (u8, usize, usize, String) {
         _ if line.is_some() => 0,
         Some("environment") => 1,
         Some("flag") => 2,
-        _ => 3,
+        Some("") | None => 3,
+        Some(_) => 0,
     };
     (rank, line.unwrap_or(0), column.unwrap_or(0), mistake.key.clone())
 }

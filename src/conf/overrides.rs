@@ -101,7 +101,7 @@ fn flags(sources: &Sources, mistakes: &mut Vec<Mistake>) -> Vec<Override> {
     for text in &sources.set {
         match text.split_once('=') {
             Some((key, value)) => overrides.push(Override {
-                place: format!("flag --set {}", key.trim()),
+                place: "flag --set".to_owned(),
                 path: key.trim().to_owned(),
                 text: value.trim().to_owned(),
             }),

@@ -77,6 +77,10 @@ impl Schema {
                     mistakes.push(misshapen(value, &path, model));
                     false
                 }
+                (ValueKind::Table(_), _) => {
+                    mistakes.push(misshapen(value, &path, model));
+                    false
+                }
                 _ => true,
             }
         });
@@ -167,7 +171,10 @@ fn misshapen(value: &Value, path: &str, model: &Value) -> Mistake {
         (_, path) if path.starts_with("nodes.") => {
             "allowed: a table such as { host = \"db0.example.com\", port = 5432 }".to_owned()
         }
-        (_, path) => format!("allowed: a section, its head [{path}] on a line of its own"),
+        (ValueKind::Table(_), path) => {
+            format!("allowed: a section, its head [{path}] on a line of its own")
+        }
+        _ => "allowed: a single value".to_owned(),
     };
     Mistake::new(place(value), path, found, allowed)
 }
