@@ -1,2 +1,45 @@
-//! main
-fn main() {}
+//! Arguments, configuration, log, and then the server.
+
+use std::{error::Error, sync::Arc};
+
+use clap::Parser;
+
+use understudy::{
+    cli::{self, Arguments, Command, ConfigurationArguments, Exit},
+    conf, event, log,
+};
+
+fn main() -> Exit {
+    match Arguments::parse().into_command() {
+        Command::Run(arguments) => run(&arguments),
+        Command::Check(arguments) => cli::check(&arguments),
+    }
+}
+
+fn run(arguments: &ConfigurationArguments) -> Exit {
+    let loaded = match conf::load(&arguments.sources()) {
+        Ok(loaded) => loaded,
+        Err(mistakes) => return cli::refuse(&mistakes),
+    };
+    let settings = Arc::new(loaded.settings);
+    // Dropped last, which writes out what is queued.
+    let (log, _guard) = log::start(&settings.log);
+    event!(log, Info, Start, "understudy {} starts", env!("CARGO_PKG_VERSION");
+        "nodes" => settings.nodes.len(),
+        "workers" => settings.process.workers,
+        "configuration" => loaded.file.map(|file| file.display().to_string()));
+    for doubt in &loaded.doubts {
+        event!(log, Warning, ConfigurationDoubtful, "{}", doubt);
+    }
+    let served: Result<(), Box<dyn Error>> = Err("this build has no server yet".into());
+    match served {
+        Ok(()) => {
+            event!(log, Info, Stop, "understudy ends");
+            Exit::Ok
+        }
+        Err(error) => {
+            event!(log, Error, Stop, "understudy ends: {}", error);
+            cli::fail(&error)
+        }
+    }
+}

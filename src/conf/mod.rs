@@ -1,7 +1,27 @@
 //! Configuration: defaults < file < environment < flags.
+//!
+//! ```text
+//! understudy.toml (built in) ┐
+//! the user's file     source │  layers with          raw       convert
+//! UNDERSTUDY__…     override ├─ the place of ──────► Raw ─────► Settings
+//! flags             override ┘  every value    what was written   what is meant
+//! ```
+//! Mistakes are collected on the whole way and reported together.
 
+mod convert;
+mod load;
+mod mistake;
+mod overrides;
+mod raw;
+mod schema;
 pub mod secret;
 pub mod settings;
+mod show;
+mod source;
+mod written;
 
+pub use load::{Flag, Loaded, SAMPLE, Sources, load};
+pub use mistake::{Mistake, Mistakes};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use show::Effective;

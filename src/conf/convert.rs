@@ -1,0 +1,377 @@
+//! From what was written to what is meant, and the rules that concern more than one key.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use config::Value;
+use zeroize::Zeroizing;
+
+use crate::conf::{
+    load::DEFAULT,
+    mistake::Mistake,
+    raw::{self, Raw},
+    schema::{at, place},
+    secret::Secret,
+    settings::{
+        Auth, AuthMethod, Failover, HealthCheck, Listen, Log, Monitor, Node, Pool, Process,
+        Settings,
+    },
+    written::{Given, Kind, LONGEST_SOCKET, SOCKET_NAME},
+};
+
+/// Converts everything; none if there was a mistake. With the settings come the doubts.
+pub(super) fn settings(
+    raw: Raw,
+    tree: &Value,
+    file: Option<&Path>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<(Settings, Vec<String>)> {
+    let mut reader = Reader { tree, file, mistakes };
+    let nodes = nodes(&mut reader, raw.nodes);
+    let listen = listen(&mut reader, raw.listen);
+    let auth = auth(&mut reader, raw.auth);
+    let pool = pool(&mut reader, raw.pool);
+    let monitor = monitor(&mut reader, raw.monitor);
+    let health_check = health_check(&mut reader, raw.health_check);
+    let hold_timeout = reader.take("failover.hold_timeout", raw.failover.hold_timeout);
+    let log = log(&mut reader, raw.log);
+    let process = process(&mut reader, raw.process);
+    let settings = Settings {
+        nodes: nodes?,
+        listen: listen?,
+        auth: auth?,
+        pool: pool?,
+        monitor: monitor?,
+        health_check: health_check?,
+        failover: Failover { hold_timeout: hold_timeout?.0 },
+        log: log?,
+        process: process?,
+    };
+    let doubts = doubts(&settings);
+    Some((settings, doubts))
+}
+
+struct Reader<'a> {
+    tree: &'a Value,
+    file: Option<&'a Path>,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+// === impl Reader ===
+
+impl Reader<'_> {
+    /// The value, or a mistake noted under its key.
+    fn take<T: Kind>(&mut self, key: &str, given: Given<T>) -> Option<T> {
+        given.0.map_err(|wrong| self.refuse(key, wrong.problem, wrong.remedy)).ok()
+    }
+
+    fn refuse(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+        self.mistakes.push(Mistake::new(self.place(key), key, problem, remedy));
+    }
+
+    /// Where a key was written, or else what it belongs to; for a default the file that could say more.
+    fn place(&self, key: &str) -> String {
+        let place = at(self.tree, key).map(place).unwrap_or_default();
+        match key.rsplit_once('.') {
+            _ if place != DEFAULT => place,
+            Some((parent, _)) if parent.contains('.') => self.place(parent),
+            _ => self.file.map(|file| file.display().to_string()).unwrap_or_default(),
+        }
+    }
+
+    fn is_default(&self, key: &str) -> bool {
+        at(self.tree, key).and_then(Value::origin) == Some(DEFAULT)
+    }
+}
+
+// === sections ===
+
+fn nodes(reader: &mut Reader<'_>, raw: Vec<raw::Node>) -> Option<Vec<Node>> {
+    if raw.is_empty() {
+        let problem = match reader.file {
+            Some(_) => "there is no node",
+            None => "there is no node, and no configuration file was found",
+        };
+        reader.refuse(
+            "nodes",
+            problem,
+            "add a [[nodes]] block with a host for every PostgreSQL node",
+        );
+        return None;
+    }
+    let count = raw.len();
+    let mut nodes = Vec::with_capacity(count);
+    let mut known: HashMap<(String, u16), usize> = HashMap::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let key = |name| format!("nodes.{index}.{name}");
+        let host = if reader.is_default(&key("host")) {
+            reader.refuse(&key("host"), "is missing", "write host = \"db0.example.com\"");
+            None
+        } else {
+            reader.take(&key("host"), raw.host)
+        };
+        let port = reader.take(&key("port"), raw.port);
+        let weight = reader.take(&key("weight"), raw.weight);
+        let (Some(host), Some(port)) = (host, port) else { continue };
+        let port = u16::try_from(port.0).ok()?;
+        if let Some(first) = known.insert((host.0.to_lowercase(), port), index) {
+            reader.refuse(
+                &key("host"),
+                format!("{}:{port} is node {first} already", host.0),
+                "name every node once",
+            );
+        }
+        nodes.extend(weight.map(|weight| Node { host: host.0, port, weight: weight.0 }));
+    }
+    (nodes.len() == count).then_some(nodes)
+}
+
+fn listen(reader: &mut Reader<'_>, raw: raw::Listen) -> Option<Listen> {
+    let addresses = addresses(reader, raw.addresses);
+    let directory = reader.take("listen.unix_socket_dir", raw.unix_socket_dir);
+    let mode = reader.take("listen.unix_socket_mode", raw.unix_socket_mode);
+    let backlog = reader.take("listen.backlog", raw.backlog);
+    let login_timeout = reader.take("listen.login_timeout", raw.login_timeout);
+    if let Some(directory) = directory.as_ref().and_then(|directory| directory.0.as_deref()) {
+        check_socket_directory(reader, directory);
+    } else if addresses.as_ref().is_some_and(Vec::is_empty) {
+        reader.refuse(
+            "listen.addresses",
+            "there is nowhere to listen",
+            "add an address such as \"127.0.0.1:6432\", or set listen.unix_socket_dir",
+        );
+    }
+    Some(Listen {
+        addresses: addresses?,
+        unix_socket_dir: directory?.0,
+        unix_socket_mode: mode?.0,
+        backlog: backlog?.0,
+        login_timeout: login_timeout?.0,
+    })
+}
+
+fn addresses(
+    reader: &mut Reader<'_>,
+    raw: Vec<Given<crate::conf::written::Addresses>>,
+) -> Option<Vec<SocketAddr>> {
+    let mut addresses = Vec::new();
+    let mut valid = true;
+    for (index, given) in raw.into_iter().enumerate() {
+        let key = format!("listen.addresses.{index}");
+        let Some(found) = reader.take(&key, given) else {
+            valid = false;
+            continue;
+        };
+        for address in found.0 {
+            if address.port() != 0 && addresses.contains(&address) {
+                let problem = format!("{address} is in the list already");
+                reader.refuse(&key, problem, "name every address once");
+            }
+            addresses.push(address);
+        }
+    }
+    valid.then_some(addresses)
+}
+
+fn check_socket_directory(reader: &mut Reader<'_>, directory: &Path) {
+    let key = "listen.unix_socket_dir";
+    if directory.as_os_str().len() + SOCKET_NAME.len() > LONGEST_SOCKET {
+        let most = LONGEST_SOCKET - SOCKET_NAME.len();
+        reader.refuse(
+            key,
+            format!("{} is too long", directory.display()),
+            format!("the path of a socket's directory may have {most} bytes"),
+        );
+    } else if !directory.is_dir() {
+        reader.refuse(
+            key,
+            format!("{} is not a directory", directory.display()),
+            "create it, or name another one",
+        );
+    }
+}
+
+fn auth(reader: &mut Reader<'_>, raw: raw::Auth) -> Option<Auth> {
+    let method = reader.take("auth.method", raw.method);
+    let users_file = reader.take("auth.users_file", raw.users_file);
+    let query = reader.take("auth.query", raw.query);
+    let query_database = reader.take("auth.query_database", raw.query_database);
+    let query_cache = reader.take("auth.query_cache", raw.query_cache);
+    if let Some(path) = users_file.as_ref().and_then(|file| file.0.as_deref())
+        && let Err(problem) = readable(path)
+    {
+        reader.refuse("auth.users_file", problem, READABLE);
+    }
+    Some(Auth {
+        method: method?,
+        users_file: users_file?.0,
+        query: query?.0,
+        query_database: query_database?.0,
+        query_cache: query_cache?.0,
+    })
+}
+
+fn pool(reader: &mut Reader<'_>, raw: raw::Pool) -> Option<Pool> {
+    let mode = reader.take("pool.mode", raw.mode);
+    let max_idle = reader.take("pool.max_idle", raw.max_idle);
+    let idle_timeout = reader.take("pool.idle_timeout", raw.idle_timeout);
+    let max_lifetime = reader.take("pool.max_lifetime", raw.max_lifetime);
+    let connect_timeout = reader.take("pool.connect_timeout", raw.connect_timeout);
+    let reset_query = reader.take("pool.reset_query", raw.reset_query);
+    Some(Pool {
+        mode: mode?,
+        max_idle: usize::try_from(max_idle?.0).ok()?,
+        idle_timeout: idle_timeout?.0,
+        max_lifetime: max_lifetime?.0,
+        connect_timeout: connect_timeout?.0,
+        reset_query: reset_query?.0,
+    })
+}
+
+fn monitor(reader: &mut Reader<'_>, raw: raw::Monitor) -> Option<Monitor> {
+    let user = reader.take("monitor.user", raw.user);
+    let password = reader.take("monitor.password", raw.password);
+    let password_file = reader.take("monitor.password_file", raw.password_file);
+    let database = reader.take("monitor.database", raw.database);
+    let mut password = password.map(|password| password.0);
+    if let Some(path) = password_file.and_then(|file| file.0) {
+        let key = "monitor.password_file";
+        if let Some(Some(_)) = password {
+            reader.refuse(key, "monitor.password is set as well", "keep one of the two");
+        }
+        password = match first_line(&path) {
+            Ok(line) => password.map(|_| Some(line)),
+            Err((problem, remedy)) => {
+                reader.refuse(key, problem, remedy);
+                None
+            }
+        };
+    }
+    Some(Monitor { user: user?.0, password: password?, database: database?.0 })
+}
+
+fn health_check(reader: &mut Reader<'_>, raw: raw::HealthCheck) -> Option<HealthCheck> {
+    let period = reader.take("health_check.period", raw.period);
+    let connect_timeout = reader.take("health_check.connect_timeout", raw.connect_timeout);
+    let reply_timeout = reader.take("health_check.reply_timeout", raw.reply_timeout);
+    let check_timeout = reader.take("health_check.check_timeout", raw.check_timeout);
+    let evidence_max_age = reader.take("health_check.evidence_max_age", raw.evidence_max_age);
+    let check = HealthCheck {
+        period: period?.0,
+        connect_timeout: connect_timeout?.0,
+        reply_timeout: reply_timeout?.0,
+        check_timeout: check_timeout?.0,
+        evidence_max_age: evidence_max_age?.0,
+    };
+    let whole = check.check_timeout;
+    for (key, part) in [
+        ("health_check.connect_timeout", check.connect_timeout),
+        ("health_check.reply_timeout", check.reply_timeout),
+    ] {
+        if part > whole {
+            reader.refuse(
+                key,
+                format!(
+                    "{} is longer than the whole check may take",
+                    humantime::format_duration(part)
+                ),
+                format!(
+                    "allowed: at most health_check.check_timeout, {}",
+                    humantime::format_duration(whole)
+                ),
+            );
+        }
+    }
+    if check.evidence_max_age <= check.period {
+        reader.refuse(
+            "health_check.evidence_max_age",
+            format!(
+                "{} is over before the next check",
+                humantime::format_duration(check.evidence_max_age)
+            ),
+            format!(
+                "allowed: more than health_check.period, {}",
+                humantime::format_duration(check.period)
+            ),
+        );
+    }
+    Some(check)
+}
+
+fn log(reader: &mut Reader<'_>, raw: raw::Log) -> Option<Log> {
+    let level = reader.take("log.level", raw.level);
+    let format = reader.take("log.format", raw.format);
+    let queue = reader.take("log.queue", raw.queue);
+    Some(Log { level: level?, format: format?, queue: usize::try_from(queue?.0).ok()? })
+}
+
+fn process(reader: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
+    let workers = reader.take("process.workers", raw.workers);
+    let shutdown_timeout = reader.take("process.shutdown_timeout", raw.shutdown_timeout);
+    // A system that does not tell its cores gets one worker: slow is better than refused.
+    let cores = || thread::available_parallelism().map_or(1, usize::from);
+    Some(Process {
+        workers: workers?.0.unwrap_or_else(cores),
+        shutdown_timeout: shutdown_timeout?.0,
+    })
+}
+
+// === helpers ===
+
+fn doubts(settings: &Settings) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let Auth { method, users_file, query, .. } = &settings.auth;
+    if *method != AuthMethod::Trust && users_file.is_none() && query.is_none() {
+        doubts.push(
+            "nobody can log in: neither auth.users_file nor auth.query says who may".to_owned(),
+        );
+    }
+    let is_local = |address: &SocketAddr| match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    };
+    if *method == AuthMethod::Trust && !settings.listen.addresses.iter().all(is_local) {
+        doubts.push(
+            "auth.method is \"trust\" and listen.addresses reach beyond this machine: \
+             whoever connects is let in"
+                .to_owned(),
+        );
+    }
+    doubts
+}
+
+fn readable(path: &Path) -> Result<(), String> {
+    let cannot = |error| format!("{} cannot be read: {error}", absolute(path).display());
+    let is_file = File::open(path).and_then(|file| file.metadata()).map_err(cannot)?.is_file();
+    if is_file { Ok(()) } else { Err(format!("{} is not a file", absolute(path).display())) }
+}
+
+/// The first line of a password file. What is in the file is never part of the mistake.
+fn first_line(path: &Path) -> Result<Secret, (String, &'static str)> {
+    readable(path).map_err(|problem| (problem, READABLE))?;
+    let shown = absolute(path);
+    let bytes = fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|error| (format!("{} cannot be read: {error}", shown.display()), READABLE))?;
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    match std::str::from_utf8(line) {
+        Ok("") => Err((format!("the first line of {} is empty", shown.display()), FIRST_LINE)),
+        Ok(line) if !line.contains('\0') => Ok(Secret::new(line.to_owned())),
+        _ => Err((format!("the first line of {} is not text", shown.display()), FIRST_LINE)),
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+// === constants ===
+
+const READABLE: &str = "create it, or make it readable for the user understudy runs as";
+const FIRST_LINE: &str = "write the password there";

@@ -1,0 +1,109 @@
+//! What may be written: every key, and the kind of its value.
+//!
+//! No key is optional, and no other is allowed: the built-in defaults have to name exactly these. Users'
+//! unknown keys are reported before, with a suggestion.
+
+use serde::Deserialize;
+use slog::Level;
+
+use crate::conf::{
+    settings::{AuthMethod, LogFormat, PoolMode},
+    written::{
+        Addresses, FilePath, Given, Hidden, Host, Limit, Name, Permissions, Text, Threads, Wait,
+        WaitOrNone, Weight, Whole,
+    },
+};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub(super) nodes: Vec<Node>,
+    pub(super) listen: Listen,
+    pub(super) auth: Auth,
+    pub(super) pool: Pool,
+    pub(super) monitor: Monitor,
+    pub(super) health_check: HealthCheck,
+    pub(super) failover: Failover,
+    pub(super) log: Log,
+    pub(super) process: Process,
+}
+
+/// The one table without a line in the defaults: what is not written is completed before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Node {
+    pub(super) host: Given<Host>,
+    pub(super) port: Given<Whole<1, 65535>>,
+    pub(super) weight: Given<Weight>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub(super) addresses: Vec<Given<Addresses>>,
+    pub(super) unix_socket_dir: Given<FilePath>,
+    pub(super) unix_socket_mode: Given<Permissions>,
+    pub(super) backlog: Given<Whole<1, 65535>>,
+    pub(super) login_timeout: Given<Wait>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Auth {
+    pub(super) method: Given<AuthMethod>,
+    pub(super) users_file: Given<FilePath>,
+    pub(super) query: Given<Text>,
+    pub(super) query_database: Given<Name>,
+    pub(super) query_cache: Given<WaitOrNone>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pool {
+    pub(super) mode: Given<PoolMode>,
+    pub(super) max_idle: Given<Whole<0, 100_000>>,
+    pub(super) idle_timeout: Given<Limit>,
+    pub(super) max_lifetime: Given<Limit>,
+    pub(super) connect_timeout: Given<Wait>,
+    pub(super) reset_query: Given<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Monitor {
+    pub(super) user: Given<Name>,
+    pub(super) password: Given<Hidden>,
+    pub(super) password_file: Given<FilePath>,
+    pub(super) database: Given<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HealthCheck {
+    pub(super) period: Given<Wait>,
+    pub(super) connect_timeout: Given<Wait>,
+    pub(super) reply_timeout: Given<Wait>,
+    pub(super) check_timeout: Given<Wait>,
+    pub(super) evidence_max_age: Given<Wait>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Failover {
+    pub(super) hold_timeout: Given<WaitOrNone>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: Given<Level>,
+    pub(super) format: Given<LogFormat>,
+    pub(super) queue: Given<Whole<1, 1_000_000>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Process {
+    pub(super) workers: Given<Threads>,
+    pub(super) shutdown_timeout: Given<WaitOrNone>,
+}
