@@ -1,12 +1,12 @@
 //! Arguments, configuration, log, and then the server.
 
-use std::{error::Error, sync::Arc};
+use std::sync::Arc;
 
 use clap::Parser;
 
 use understudy::{
     cli::{self, Arguments, Command, ConfigurationArguments, Exit},
-    conf, event, log,
+    actors, conf, event, log,
 };
 
 fn main() -> Exit {
@@ -31,8 +31,7 @@ fn run(arguments: &ConfigurationArguments) -> Exit {
     for doubt in &loaded.doubts {
         event!(log, Warning, ConfigurationDoubtful, "{}", doubt);
     }
-    let served: Result<(), Box<dyn Error>> = Err("this build has no server yet".into());
-    match served {
+    match actors::root::run(settings, log.clone()) {
         Ok(()) => {
             event!(log, Info, Stop, "understudy ends");
             Exit::Ok

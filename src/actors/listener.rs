@@ -64,7 +64,7 @@ impl Actor for ClientListener {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        for door in self.doors.drain(..) {
+        for door in std::mem::take(&mut self.doors) {
             let (seats, log) = (Rc::clone(&self.seats), self.log.clone());
             ctx.spawn(accept(door, seats, log).into_actor(&*self));
         }

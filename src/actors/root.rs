@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::AtomicUsize},
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, WrapFuture};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
 use actix_rt::{Arbiter, System};
 use failover::{Topology, discover::Known};
 use slog::Logger;
@@ -44,8 +44,8 @@ pub enum StartError {
         error: io::Error,
     },
     /// The users file is missing or wrong.
-    #[error("{0}")]
-    Users(String),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Users(Vec<crate::auth::users::Mistake>),
     /// The system refuses something basic.
     #[error("cannot start: {0}")]
     System(String),
@@ -101,7 +101,7 @@ struct Seated {
 /// Whatever keeps it from starting; see [`StartError`].
 pub fn run(settings: Arc<Settings>, log: Logger) -> Result<(), StartError> {
     let users = match &settings.auth.users_file {
-        Some(path) => UserFile::load(path).map_err(|error| StartError::Users(error.to_string()))?,
+        Some(path) => UserFile::load(path).map_err(StartError::Users)?,
         None => UserFile::default(),
     };
     let salts = MockSalts::random().map_err(|error| StartError::System(error.to_string()))?;

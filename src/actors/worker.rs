@@ -89,7 +89,8 @@ impl Worker {
         let (cancels, asked) = mpsc::unbounded_channel();
         let auth = &settings.auth;
         let lookup = auth.query.as_ref().map(|query| {
-            UserLookup::new(query, &auth.query_database, &settings.monitor, auth.query_cache)
+            let (keep, attempt) = (auth.query_cache, settings.pool.connect_timeout);
+            UserLookup::new(query, &auth.query_database, settings.monitor.clone(), keep, attempt)
         });
         let home = Home::new(HomeInner {
             pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone())),

@@ -45,6 +45,46 @@ events! {
     ConfigurationDoubtful = "configuration_doubtful",
     /// Lines were dropped (`count`) because the reader of the log was too slow.
     LogDropped = "log_dropped",
+    /// Clients can connect at an `address`.
+    Listening = "listening",
+    /// A client could not be accepted: no descriptors or memory are left.
+    AcceptFailed = "accept_failed",
+    /// Clients can be accepted again.
+    AcceptRecovered = "accept_recovered",
+    /// A client has logged in.
+    SessionStart = "session_start",
+    /// A session that had begun has ended.
+    SessionEnd = "session_end",
+    /// A client was sent away, and why.
+    SessionRefused = "session_refused",
+    /// A session ended by a bug; nobody else was touched.
+    SessionPanicked = "session_panicked",
+    /// A server connection was opened.
+    ServerOpen = "server_open",
+    /// A server connection was closed, and why.
+    ServerClose = "server_close",
+    /// A cancel request did not reach its node.
+    CancelFailed = "cancel_failed",
+    /// A node's check failed in a way it did not before.
+    CheckFailed = "check_failed",
+    /// A node answers its checks again.
+    CheckPassed = "check_passed",
+    /// A node answers, and gets no statement nevertheless.
+    NodeRefused = "node_refused",
+    /// A node's `status` or `role` has changed.
+    NodeChanged = "node_changed",
+    /// A node is known as the primary.
+    PrimaryFound = "primary_found",
+    /// No node is known as the primary.
+    PrimaryLost = "primary_lost",
+    /// An actor ended that should not have, and is started again.
+    ActorRestarted = "actor_restarted",
+    /// An actor ends again and again, and is not started any more.
+    ActorLost = "actor_lost",
+    /// The program was told to stop.
+    Draining = "draining",
+    /// Sessions were closed because the time to drain is over.
+    DrainTimedOut = "drain_timed_out",
     /// A library that understudy uses had something to say (`target` names it).
     Foreign = "foreign",
     /// A bug: some code panicked (`location`, `thread`).

@@ -22,7 +22,7 @@ pub enum Order {
 #[derive(Debug, Default)]
 pub struct Control {
     order: Cell<Option<Order>>,
-    bell: Cell<Option<Waker>>,
+    bell: RefCell<Option<Waker>>,
     cancel: RefCell<Option<Rc<CancelTarget>>>,
 }
 
@@ -41,8 +41,11 @@ impl Control {
     pub fn poll_order(&self, cx: &Context<'_>) -> Option<Order> {
         let order = self.order.get();
         if order.is_none() {
-            let kept = self.bell.take().filter(|bell| bell.will_wake(cx.waker()));
-            self.bell.set(Some(kept.unwrap_or_else(|| cx.waker().clone())));
+            let mut bell = self.bell.borrow_mut();
+            match &mut *bell {
+                Some(bell) => bell.clone_from(cx.waker()),
+                None => *bell = Some(cx.waker().clone()),
+            }
         }
         order
     }

@@ -89,7 +89,7 @@ pub fn no_server(error: &CheckoutError) -> Vec<u8> {
             sqlstate::INVALID_AUTHORIZATION,
             "the proxy cannot log in to the node on behalf of this user",
         )
-        .hint(error.remedy())),
+        .detail(error.to_string())),
         CheckoutError::Refused(error) => {
             own(Error::fatal(sqlstate::CONNECTION_FAILURE, error.to_string()))
         }

@@ -182,7 +182,7 @@ async fn prove(
 
 /// What is known about a user: the users file first, then the query on a node that answers.
 async fn secret_of(user: &str, home: &Home) -> Result<Option<StoredSecret>, Shut> {
-    if let Some(secret) = home.users().get(user) {
+    if let Some(secret) = home.users().find(user) {
         return Ok(Some(secret.clone()));
     }
     let Some(lookup) = home.lookup() else { return Ok(None) };

@@ -31,11 +31,10 @@ use crate::{
 };
 
 /// What all sessions of one worker thread have in common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Home(Rc<HomeInner>);
 
 /// What a [`Home`] is made of.
-#[derive(Debug)]
 pub struct HomeInner {
     /// The settings in force.
     pub settings: Arc<Settings>,
@@ -288,6 +287,12 @@ impl Home {
         secret_length: usize,
     ) -> Result<Registration, getrandom::Error> {
         self.0.directory.register(session, self.0.cancels.clone(), secret_length)
+    }
+}
+
+impl std::fmt::Debug for Home {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Home").finish_non_exhaustive()
     }
 }
 
