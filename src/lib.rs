@@ -4,6 +4,7 @@ pub mod actors;
 pub mod auth;
 pub mod cli;
 pub mod conf;
+pub mod lab;
 pub mod log;
 pub mod net;
 pub mod pool;
