@@ -5,8 +5,9 @@ use std::sync::Arc;
 use clap::Parser;
 
 use understudy::{
+    actors,
     cli::{self, Arguments, Command, ConfigurationArguments, Exit},
-    actors, conf, event, log,
+    conf, event, log,
 };
 
 fn main() -> Exit {

@@ -17,7 +17,11 @@ use super::{
     message::{Apply, Checked},
     oversee::{Exit, Nursery, Parent, Restart, RestartPolicy, watch_children},
 };
-use crate::{conf::Settings, event, probe::{CheckFailure, Probe}};
+use crate::{
+    conf::Settings,
+    event,
+    probe::{CheckFailure, Probe},
+};
 
 /// The actor.
 #[derive(Debug)]
@@ -162,7 +166,9 @@ impl Actor for Coordinator {
             }
         }
         // Evidence expires even while every checker waits for its node.
-        ctx.run_interval(self.settings.health_check.period, |coordinator, _| coordinator.consider());
+        ctx.run_interval(self.settings.health_check.period, |coordinator, _| {
+            coordinator.consider()
+        });
     }
 }
 

@@ -85,9 +85,14 @@ async fn accept(door: Door, seats: Seats, log: Logger) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    event!(log, Error, AcceptFailed,
+                    event!(
+                        log,
+                        Error,
+                        AcceptFailed,
                         "clients cannot connect: {} (raise the limit of open files, `ulimit -n`, if \
-                         that is what it says)", error);
+                         that is what it says)",
+                        error
+                    );
                 }
                 tokio::time::sleep(BREATHER).await;
             }

@@ -266,7 +266,8 @@ mod tests {
     fn restarts_slow_down_and_end_and_old_ones_are_forgotten() {
         let mut policy = RestartPolicy::permanent();
         let start = Instant::now();
-        let pauses: Vec<_> = (0..6).map(|second| policy.ended(start + Duration::from_secs(second))).collect();
+        let pauses: Vec<_> =
+            (0..6).map(|second| policy.ended(start + Duration::from_secs(second))).collect();
         let after = |ms| Restart::After(Duration::from_millis(ms));
         let wanted = [after(100), after(200), after(400), after(800), after(1600), Restart::GiveUp];
         assert_eq!(pauses, wanted);
@@ -283,7 +284,8 @@ mod tests {
             match self.0 {
                 "stops" => actix::ActorContext::stop(ctx),
                 "panics" => panic!("a child panicked"),
-                _ => {}
+                // An actor with nothing to do and no address ends.
+                _ => drop(ctx.spawn(actix::fut::wrap_future(std::future::pending()))),
             }
         }
     }
@@ -374,7 +376,10 @@ mod tests {
             let mut ends = vec![told.recv().await.unwrap(), told.recv().await.unwrap()];
             ends.sort_by_key(|(name, _)| *name);
             let panicked = |text: &str| Exit::Panicked(text.to_owned());
-            assert_eq!(ends, [("panics", panicked("a child panicked")), ("unmade", panicked("never made"))]);
+            assert_eq!(
+                ends,
+                [("panics", panicked("a child panicked")), ("unmade", panicked("never made"))]
+            );
         });
     }
 }

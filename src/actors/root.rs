@@ -148,8 +148,12 @@ fn announce(settings: &Settings, log: &Logger) {
             "address" => directory.display().to_string());
     }
     if settings.auth.method == AuthMethod::Trust {
-        event!(log, Warning, ConfigurationDoubtful,
-            "auth.method is \"trust\": whoever reaches the client port is let in as anybody");
+        event!(
+            log,
+            Warning,
+            ConfigurationDoubtful,
+            "auth.method is \"trust\": whoever reaches the client port is let in as anybody"
+        );
     }
 }
 
@@ -283,9 +287,15 @@ impl Root {
     fn drain(&mut self, signal: &str, ctx: &mut Context<Self>) {
         self.stopping = true;
         let limit = self.settings.process.shutdown_timeout;
-        event!(self.log, Info, Draining,
+        event!(
+            self.log,
+            Info,
+            Draining,
             "{} received: transactions may finish within process.shutdown_timeout ({} ms); a second \
-             signal ends at once", signal, limit.as_millis());
+             signal ends at once",
+            signal,
+            limit.as_millis()
+        );
         // Without listener and doors the kernel refuses new clients.
         self.listener.address = None;
         self.doors.clear();
@@ -294,8 +304,12 @@ impl Root {
             worker.do_send(Drain);
         }
         ctx.run_later(limit, |root, ctx| {
-            event!(root.log, Warning, DrainTimedOut,
-                "process.shutdown_timeout is over: the sessions that are left are closed");
+            event!(
+                root.log,
+                Warning,
+                DrainTimedOut,
+                "process.shutdown_timeout is over: the sessions that are left are closed"
+            );
             root.halt(ctx);
         });
     }
@@ -388,21 +402,39 @@ impl Parent for Root {
         }
         match self.policy(child).ended(Instant::now()) {
             Restart::After(pause) => {
-                event!(self.log, Error, ActorRestarted, "{} ended ({}) and is started again",
-                    child, exit);
+                event!(
+                    self.log,
+                    Error,
+                    ActorRestarted,
+                    "{} ended ({}) and is started again",
+                    child,
+                    exit
+                );
                 ctx.run_later(pause, move |root, ctx| {
                     if !root.stopping {
                         root.start_child(child, ctx);
                     }
                 });
             }
-            Restart::GiveUp if child == Child::Coordinator => event!(self.log, Critical, ActorLost,
+            Restart::GiveUp if child == Child::Coordinator => event!(
+                self.log,
+                Critical,
+                ActorLost,
                 "{} ends again and again ({}): traffic goes on by the last topology, and no decision \
-                 is taken until understudy is restarted", child, exit),
+                 is taken until understudy is restarted",
+                child,
+                exit
+            ),
             Restart::GiveUp => {
-                event!(self.log, Critical, ActorLost,
+                event!(
+                    self.log,
+                    Critical,
+                    ActorLost,
                     "{} ends again and again ({}): understudy ends, so that its supervisor can start \
-                     it afresh", child, exit);
+                     it afresh",
+                    child,
+                    exit
+                );
                 self.halt(ctx);
             }
         }

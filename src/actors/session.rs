@@ -7,7 +7,11 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFutu
 use crate::{
     event,
     net::Stream,
-    relay::{control::Control, ending::Ending, serve::{self, Home}},
+    relay::{
+        control::Control,
+        ending::Ending,
+        serve::{self, Home},
+    },
     shared::directory::SessionId,
 };
 
@@ -46,10 +50,8 @@ impl Session {
                     "session" => id);
             }
             Ending::ServerLost { error } => {
-                let error = error.as_ref().map_or_else(
-                    || "it was closed".to_owned(),
-                    ToString::to_string,
-                );
+                let error =
+                    error.as_ref().map_or_else(|| "it was closed".to_owned(), ToString::to_string);
                 event!(log, Warning, SessionEnd, "its server connection was lost: {}", error;
                     "session" => id);
             }

@@ -129,10 +129,11 @@ async fn log_in(
     let mut cancel = None;
     let mut inbox = Inbox::default();
     loop {
-        let message = inbox.message(&mut stream, MESSAGE_LIMIT).await.map_err(|error| match error {
-            InboxError::Io(error) => io_error(error),
-            error => broken(error.to_string()),
-        })?;
+        let message =
+            inbox.message(&mut stream, MESSAGE_LIMIT).await.map_err(|error| match error {
+                InboxError::Io(error) => io_error(error),
+                error => broken(error.to_string()),
+            })?;
         let (tag, body) = (message[0], &message[HEADER_LENGTH..]);
         match tag {
             server::AUTHENTICATION if !granted => {
@@ -146,7 +147,9 @@ async fn log_in(
                     Reply::Granted => granted = true,
                 }
             }
-            server::ERROR => return Err(OpenError::Refused { node: id, response: message.to_vec() }),
+            server::ERROR => {
+                return Err(OpenError::Refused { node: id, response: message.to_vec() });
+            }
             // A server older than 3.2 or without our protocol options says so; we ask for neither.
             server::NOTICE | server::NEGOTIATE_VERSION => {}
             server::PARAMETER_STATUS if granted => {

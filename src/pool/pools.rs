@@ -1,12 +1,6 @@
 //! Idle server connections of one worker, by (database, user, startup parameters, node).
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
 
 use failover::NodeId;
 use slog::Logger;

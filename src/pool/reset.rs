@@ -66,7 +66,9 @@ pub async fn reset(link: &mut ServerLink, query: &str) -> Result<(), Unclean> {
             server::READY_FOR_QUERY => {
                 return match TransactionStatus::parse(body) {
                     Ok(TransactionStatus::Idle) if inbox.is_empty() => Ok(()),
-                    Ok(TransactionStatus::Idle) => Err(Unclean::Surprise("more than was owed".into())),
+                    Ok(TransactionStatus::Idle) => {
+                        Err(Unclean::Surprise("more than was owed".into()))
+                    }
                     _ => Err(Unclean::Surprise("not idle afterwards".into())),
                 };
             }

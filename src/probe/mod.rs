@@ -6,9 +6,7 @@
 
 use std::{io, time::Duration};
 
-use failover::{
-    Lsn, Millis, NodeId, RoleObservation, SystemIdentifier, Timeline, WalPosition,
-};
+use failover::{Lsn, Millis, NodeId, RoleObservation, SystemIdentifier, Timeline, WalPosition};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_postgres::{Client, NoTls, Row, Statement, error::SqlState, types::PgLsn};
 

@@ -73,7 +73,9 @@ pub async fn part(stream: &mut Stream, outbox: &mut Outbox) {
         // The peer may be gone already; then there is nobody to tell.
         let _ = stream.shutdown().await;
         let mut ignored = [0; 1024];
-        while let Ok(1..) = std::future::poll_fn(|cx| stream.poll_read_into(cx, &mut ignored)).await {}
+        while let Ok(1..) = std::future::poll_fn(|cx| stream.poll_read_into(cx, &mut ignored)).await
+        {
+        }
     })
     .await;
 }

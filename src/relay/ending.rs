@@ -5,12 +5,7 @@ use std::io;
 use super::run::{ClientFault, Stopped};
 use crate::{
     pool::{checkout::CheckoutError, login::OpenError},
-    protocol::{
-        scan::HEADER_LENGTH,
-        sqlstate,
-        startup::BadOpening,
-        write::Error,
-    },
+    protocol::{scan::HEADER_LENGTH, sqlstate, startup::BadOpening, write::Error},
 };
 
 /// How a session ended.
@@ -42,10 +37,7 @@ pub enum Ending {
 /// What a client is told when we shut down, as PostgreSQL says it.
 #[must_use]
 pub fn shutdown() -> Error {
-    Error::fatal(
-        sqlstate::ADMIN_SHUTDOWN,
-        "terminating connection due to administrator command",
-    )
+    Error::fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
 }
 
 /// What a client is told whose startup packet is refused.

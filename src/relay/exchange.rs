@@ -127,7 +127,10 @@ impl Exchange {
         };
         match (debt, tag) {
             // The common case first: rows pass, the debt stays.
-            (Debt::Query | Debt::Execute, server::DATA_ROW | server::COPY_DATA | server::COPY_DONE) => {}
+            (
+                Debt::Query | Debt::Execute,
+                server::DATA_ROW | server::COPY_DATA | server::COPY_DONE,
+            ) => {}
             (
                 Debt::Query,
                 server::ROW_DESCRIPTION
@@ -216,7 +219,8 @@ impl Exchange {
             self.copying_in = debt == Debt::Sync;
         }
         // A Sync swallowed here is not coming back as ReadyForQuery.
-        self.unsynced |= self.owed.front() == Some(&Debt::Execute) && !self.owed.contains(&Debt::Sync);
+        self.unsynced |=
+            self.owed.front() == Some(&Debt::Execute) && !self.owed.contains(&Debt::Sync);
     }
 
     fn failed(&mut self, debt: Debt) {

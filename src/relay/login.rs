@@ -95,8 +95,7 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
     let replication = startup.is_replication();
     let mut parameters = startup.parameters;
     parameters.sort_unstable();
-    let identity =
-        Rc::new(Identity { user: startup.user, database: startup.database, parameters });
+    let identity = Rc::new(Identity { user: startup.user, database: startup.database, parameters });
     Ok(Admitted { identity, credentials, registration, replication, outbox })
 }
 
@@ -152,7 +151,8 @@ async fn prove(
     let secret = secret_of(&startup.user, home).await?;
     let method = home.settings().auth.method;
     let (mut login, mut step) =
-        ClientLogin::start(method, &startup.user, secret.as_ref(), home.salts()).map_err(refused)?;
+        ClientLogin::start(method, &startup.user, secret.as_ref(), home.salts())
+            .map_err(refused)?;
     loop {
         match step {
             Step::Granted { send, credentials } => {
@@ -165,11 +165,10 @@ async fn prove(
             Ok(message) => message,
             Err(InboxError::Io(_)) => return Err(Shut::Silently(Ending::NoSession)),
             Err(error) => {
-                return Err(Shut::with(Error::fatal(
-                    sqlstate::PROTOCOL_VIOLATION,
-                    "invalid message length",
-                )
-                .detail(error.to_string())));
+                return Err(Shut::with(
+                    Error::fatal(sqlstate::PROTOCOL_VIOLATION, "invalid message length")
+                        .detail(error.to_string()),
+                ));
             }
         };
         step = match message[0] {

@@ -104,7 +104,11 @@ impl Scratch {
     ///
     /// # Errors
     /// As the socket reports them.
-    pub fn poll_hold(&self, client: &mut ClientLink, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    pub fn poll_hold(
+        &self,
+        client: &mut ClientLink,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
         let mut scratch = self.0.borrow_mut();
         let room = SCRATCH - client.held.len();
         if room == 0 {

@@ -123,8 +123,7 @@ async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Resul
     let out = client.outbox.append();
     write::backend_key_data(out, &client.registration.key);
     write::ready_for_query(out, write::IDLE);
-    let flushed =
-        std::future::poll_fn(|cx| client.outbox.poll_flush(&mut client.stream, cx)).await;
+    let flushed = std::future::poll_fn(|cx| client.outbox.poll_flush(&mut client.stream, cx)).await;
     flushed.map_err(|_| Parting::silent(Ending::ClientLeft))
 }
 
@@ -181,11 +180,8 @@ async fn give_back(mut server: ServerLink, idle: bool, home: &Home) {
     }
     let ServerLink { stream, outbox, .. } = &mut server;
     // A server that takes nothing for so long will not get it.
-    let _ = timeout(
-        LAST_STATEMENTS,
-        std::future::poll_fn(|cx| outbox.poll_flush(stream, cx)),
-    )
-    .await;
+    let _ =
+        timeout(LAST_STATEMENTS, std::future::poll_fn(|cx| outbox.poll_flush(stream, cx))).await;
 }
 
 /// A replication connection is not a session of statements: bytes pass both ways unread, on a server
