@@ -1,12 +1,14 @@
 //! Whole logins: a client at understudy, understudy at a node, and strangers' bytes on either side.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+
 use proptest::prelude::*;
 use understudy::{
     auth::{
         ChannelBinding, ClientLogin, Credentials, MockSalts, NodeLogin, NodeLoginError, Reason,
-        Refusal, Reply, Step, StoredSecret, as_client, lookup, scram::NodeScramError,
+        Refusal, Reply, Step, StoredSecret, as_client, scram::NodeScramError,
     },
-    conf::settings::{AuthMethod, Monitor},
+    conf::settings::AuthMethod,
 };
 
 const PASSWORD: &str = "correct horse";
@@ -356,16 +358,6 @@ fn no_debug_shows_a_secret() {
             assert!(!shown.contains(&bytes_of(planted)), "{shown}");
         }
     }
-}
-
-#[test]
-fn lookups_without_a_live_node_say_so() {
-    let monitor = Monitor { user: "m".into(), password: None, database: "postgres".into() };
-    let second = std::time::Duration::from_secs(1);
-    let lookup = lookup::UserLookup::new("SELECT 1", "postgres", monitor, second, second);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let outcome = runtime.block_on(lookup.find(&[], "joe"));
-    assert!(matches!(outcome, Err(lookup::LookupError::NoNode)));
 }
 
 proptest! {

@@ -1,5 +1,7 @@
 //! SCRAM-SHA-256 against the RFCs, against PostgreSQL's own secrets, and against hostile peers.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+
 use understudy::{
     auth::{
         password::Password,
