@@ -263,7 +263,8 @@ fn a_client_that_breaks_the_protocol_is_told_as_postgresql_tells_it() {
         (b"SCRAM-SHA-256\0\xff\xff\xff\xffabcd", "invalid message format"),
         (b"SCRAM-SHA-256\0\0\0\0\x03abcd", "invalid message format"),
         (b"SCRAM-SHA-256\0\0\0\0\0", "malformed SCRAM message"),
-        (&[b'x'; 1025], "invalid message length"),
+        (&[b'x'; 1020], "invalid string in message"),
+        (&[b'x'; 1021], "password authentication failed for user \"joe\""),
     ];
     let md5 = [
         (&b""[..], "invalid password packet size"),
@@ -273,7 +274,7 @@ fn a_client_that_breaks_the_protocol_is_told_as_postgresql_tells_it() {
         (b"\0", "empty password returned by client"),
         (b"md5\0", "password authentication failed for user \"joe\""),
         (b"correct horse\0", "password authentication failed for user \"joe\""),
-        (&[b'x'; 65_536], "invalid message length"),
+        (&[b'x'; 65_532], "password authentication failed for user \"joe\""),
     ];
     let salts = MockSalts::new([1; 32]);
     for (secret, cases) in [(SCRAM, &scram[..]), (MD5, &md5[..])] {

@@ -60,6 +60,22 @@ fn nothing_is_kept_for_zero_seconds() {
 }
 
 #[test]
+fn made_up_names_do_not_fill_the_memory() {
+    run(async {
+        let node = FakeNode::start((0..1002).map(|_| rows(&["u", "s"], &[])).collect()).await;
+        let lookup = lookup(Duration::from_secs(60));
+        for number in 0..1001 {
+            assert!(lookup.find(&[node.node()], &format!("u{number}")).await.unwrap().is_none());
+        }
+        // The newest answer is kept, the oldest had to make room.
+        for (name, asked) in [("u1000", 1001), ("u0", 1002)] {
+            lookup.find(&[node.node()], name).await.unwrap();
+            assert_eq!(node.seen().queries.len(), asked);
+        }
+    });
+}
+
+#[test]
 fn what_the_query_must_not_return_is_named() {
     run(async {
         let scram = format!("SCRAM-SHA-256$4096:{PLANTED}");

@@ -232,6 +232,7 @@ fn hostile_client_final_messages_are_named() {
             "Expected attribute \"r\" but found \"'c'\".",
         ),
         (format!("c=eSws,r={nonce},p={proof}"), "unexpected SCRAM channel-binding attribute"),
+        ("c=eSws".into(), "unexpected SCRAM channel-binding attribute"),
         (format!("c=,r={nonce},p={proof}"), "unexpected SCRAM channel-binding attribute"),
         (format!("c=biws,r={nonce}x,p={proof}"), "invalid SCRAM response: Nonce does not match."),
         (format!("c=biws,r=,p={proof}"), "invalid SCRAM response: Nonce does not match."),

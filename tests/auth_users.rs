@@ -27,6 +27,8 @@ fn reads_pgbouncers_format() {
     assert!(matches!(file.find("md5"), Some(StoredSecret::Md5(_))));
     assert!(file.find("Joe").is_none(), "names are compared exactly");
     assert!(file.find("").is_none());
+    let shown = format!("{file:?}");
+    assert!(!shown.contains("open sesame") && !shown.contains("0123456789abcdef"), "{shown}");
     assert!(UserFile::parse("", Path::new("users.txt")).unwrap().is_empty());
 }
 
