@@ -291,8 +291,7 @@ async fn serve(
                     }
                     Answer::Rows(types, rows) => result(&types, &rows),
                 };
-                socket.write_all(&bytes).await.unwrap();
-                socket.write_all(b"Z\0\0\0\x05I").await.unwrap();
+                socket.write_all(&[&bytes, &b"Z\0\0\0\x05I"[..]].concat()).await.unwrap();
             }
             _ => {}
         }
