@@ -1,5 +1,7 @@
 //! SCRAM-SHA-256 against the RFCs, against PostgreSQL's own secrets, and against hostile peers.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+
 use understudy::{
     auth::{
         password::Password,
@@ -230,6 +232,7 @@ fn hostile_client_final_messages_are_named() {
             "Expected attribute \"r\" but found \"'c'\".",
         ),
         (format!("c=eSws,r={nonce},p={proof}"), "unexpected SCRAM channel-binding attribute"),
+        ("c=eSws".into(), "unexpected SCRAM channel-binding attribute"),
         (format!("c=,r={nonce},p={proof}"), "unexpected SCRAM channel-binding attribute"),
         (format!("c=biws,r={nonce}x,p={proof}"), "invalid SCRAM response: Nonce does not match."),
         (format!("c=biws,r=,p={proof}"), "invalid SCRAM response: Nonce does not match."),

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use proptest::prelude::*;
 use understudy::auth::{StoredSecret, UserFile};
 
 const PLANTED: &str = "swordfish-7731";
@@ -27,6 +28,8 @@ fn reads_pgbouncers_format() {
     assert!(matches!(file.find("md5"), Some(StoredSecret::Md5(_))));
     assert!(file.find("Joe").is_none(), "names are compared exactly");
     assert!(file.find("").is_none());
+    let shown = format!("{file:?}");
+    assert!(!shown.contains("open sesame") && !shown.contains("0123456789abcdef"), "{shown}");
     assert!(UserFile::parse("", Path::new("users.txt")).unwrap().is_empty());
 }
 
@@ -83,4 +86,16 @@ fn loads_from_disk_or_says_why_not() {
     fs::write(&path, b"\"joe\" \"x\"\n\"j\xff\" \"x\"\n").unwrap();
     let told = UserFile::load(&path).unwrap_err()[0].to_string();
     assert!(told.contains(":2: this line is not UTF-8"), "{told}");
+}
+
+proptest! {
+    /// What is quoted by the rule is read back; any text at all is read without a panic.
+    #[test]
+    fn quoting_is_undone(name in "[^\0\r\n]{1,20}", secret in "[^\0\r\n]{1,20}", noise in ".{0,80}") {
+        let quote = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+        let file = UserFile::parse(&format!("{} {}", quote(&name), quote(&secret)), Path::new("u")).unwrap();
+        let Some(StoredSecret::Clear(password)) = file.find(&name) else { panic!("{file:?}") };
+        prop_assert_eq!(password.reveal(), secret);
+        let _ = UserFile::parse(&noise, Path::new("u"));
+    }
 }

@@ -132,15 +132,15 @@ impl ClientLogin {
                 self.on_md5_answer(body, &expected, credentials)
             }
             State::Mechanism(candidate) => {
-                bounded(body, MAX_MESSAGE_BYTES)?;
+                self.bounded(body, MAX_MESSAGE_BYTES)?;
                 self.on_initial_response(body, candidate)
             }
             State::ClientFirst(scram) => {
-                bounded(body, MAX_MESSAGE_BYTES)?;
+                self.bounded(body, MAX_MESSAGE_BYTES)?;
                 self.on_client_first(body, scram)
             }
             State::ClientFinal(scram) => {
-                bounded(body, MAX_MESSAGE_BYTES)?;
+                self.bounded(body, MAX_MESSAGE_BYTES)?;
                 self.on_client_final(body, scram)
             }
             State::Done => {
@@ -184,7 +184,7 @@ impl ClientLogin {
         expected: &Md5Answer,
         credentials: Credentials,
     ) -> Result<Step, Refusal> {
-        bounded(body, MAX_PASSWORD_BYTES)?;
+        self.bounded(body, MAX_PASSWORD_BYTES)?;
         let answer = match body.split_last() {
             Some((0, answer)) if !answer.contains(&0) => answer,
             _ => return Err(Refusal::protocol("invalid password packet size")),
@@ -248,6 +248,15 @@ impl ClientLogin {
                 None => Credentials::Scram(keys),
             }),
         })
+    }
+
+    /// PostgreSQL tells the client of an over-long answer no more than that it is not in.
+    fn bounded(&self, body: &[u8], limit: usize) -> Result<(), Refusal> {
+        // The limits count the message's length field.
+        if body.len() + 4 > limit {
+            return Err(Refusal::password_failed(&self.user, Reason::Protocol));
+        }
+        Ok(())
     }
 
     fn refuse(&self, failure: ScramFailure, doomed: Option<Reason>) -> Refusal {
@@ -344,10 +353,6 @@ fn read_initial_data(rest: &[u8]) -> Result<Option<&[u8]>, Refusal> {
             _ => Err(Refusal::protocol("insufficient data left in message")),
         },
     }
-}
-
-fn bounded(body: &[u8], limit: usize) -> Result<(), Refusal> {
-    if body.len() > limit { Err(Refusal::protocol("invalid message length")) } else { Ok(()) }
 }
 
 /// The longest password message: PostgreSQL's `PG_MAX_AUTH_TOKEN_LENGTH`.

@@ -5,6 +5,7 @@
 
 use std::{cell::RefCell, collections::HashMap, future::Future, rc::Rc, time::Duration};
 
+use futures::{StreamExt, TryStreamExt};
 use tokio::{
     sync::Mutex,
     task::JoinHandle,
@@ -189,10 +190,7 @@ impl UserLookup {
         link: &Rc<Link>,
         user: &str,
     ) -> Result<Option<StoredSecret>, LookupError> {
-        let answer =
-            within(self.attempt, link.client.query_typed(&self.query, &[(&user, Type::TEXT)]))
-                .await;
-        let error = match answer {
+        let error = match within(self.attempt, query(&link.client, &self.query, user)).await {
             Some(Ok(rows)) => return read_answer(&rows, user),
             Some(Err(source)) => LookupError::Query { node: name_of(&link.node), source },
             None => LookupError::Silent { node: name_of(&link.node), limit: self.attempt },
@@ -294,6 +292,16 @@ impl Drop for Link {
 }
 
 // === helpers and constants ===
+
+/// Two rows at most: a query that forgets `$1` must not bring the whole table here.
+async fn query(
+    client: &Client,
+    query: &str,
+    user: &str,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let rows = client.query_typed_raw(query, [(user, Type::TEXT)]).await?;
+    rows.take(2).try_collect().await
+}
 
 fn read_answer(rows: &[Row], user: &str) -> Result<Option<StoredSecret>, LookupError> {
     let row = match rows {

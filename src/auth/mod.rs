@@ -1,7 +1,7 @@
 //! Authentication, on both legs: clients prove who they are to us, and we prove who they are to nodes.
 //!
-//! Everything but `lookup` is sans-I/O: bytes in, bytes out, no socket, no clock, no task. A login towards a
-//! client and a login towards a node are values that a session drives:
+//! Logins are sans-I/O: bytes in, bytes out, no socket, no clock, no task. A login towards a client and a login
+//! towards a node are values that a session drives. Only `lookup` talks to nodes, and `users` reads its file.
 //!
 //! ```text
 //!   users file ─┐                                   ┌─► ClientLogin ──► Credentials ──► NodeLogin ──► node

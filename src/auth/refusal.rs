@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use crate::auth::scram::Violation;
 
 /// The end of a login that failed. The first three fields go into the ErrorResponse (severity FATAL); `reason`
-/// must never reach the client, since it would tell strangers which users exist.
+/// must never reach the client, since it would tell strangers which users exist; so `Display` leaves it out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message} ({reason})")]
+#[error("{message}")]
 pub struct Refusal {
     /// SQLSTATE, PostgreSQL's for the same case.
     pub sqlstate: &'static str,

@@ -57,9 +57,8 @@ enum State {
     Done,
 }
 
-/// A client-final-message, taken apart.
+/// A client-final-message whose channel binding is right, taken apart.
 struct ClientFinal<'a> {
-    channel_binding: &'a [u8],
     nonce: &'a [u8],
     proof: Key,
     without_proof: &'a [u8],
@@ -135,10 +134,7 @@ impl ServerExchange {
         else {
             return Err(out_of_turn().into());
         };
-        let answer = ClientFinal::read(message)?;
-        if answer.channel_binding != flag.attribute(&self.binding).as_bytes() {
-            return Err(binding_mismatch(flag).into());
-        }
+        let answer = ClientFinal::read(message, flag, &self.binding)?;
         if answer.nonce != nonce {
             return Err(Violation {
                 detail: Some("Nonce does not match.".into()),
@@ -237,9 +233,11 @@ impl ServerExchange {
 
 impl<'a> ClientFinal<'a> {
     /// `channel-binding "," nonce ["," extensions] "," proof`
-    fn read(message: &'a [u8]) -> Result<Self, Violation> {
+    fn read(message: &'a [u8], flag: Flag, binding: &ChannelBinding) -> Result<Self, Violation> {
         let mut attributes = Attributes::of(message)?;
-        let channel_binding = attributes.expect(b'c')?;
+        if attributes.expect(b'c')? != flag.attribute(binding).as_bytes() {
+            return Err(binding_mismatch(flag));
+        }
         let nonce = attributes.expect(b'r')?;
         let (proof, before) = loop {
             let before = message.len() - attributes.rest().len();
@@ -254,7 +252,7 @@ impl<'a> ClientFinal<'a> {
             return Err(malformed("Garbage found at the end of client-final-message."));
         }
         // The comma before the proof belongs to the proof.
-        Ok(Self { channel_binding, nonce, proof, without_proof: &message[..before - 1] })
+        Ok(Self { nonce, proof, without_proof: &message[..before - 1] })
     }
 }
 
