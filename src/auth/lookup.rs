@@ -148,12 +148,13 @@ impl UserLookup {
         self.find_fresh(nodes, user).await
     }
 
-    /// The same from a node, whatever is kept: for a login that failed with a kept answer, since the secret
-    /// may have been changed meanwhile.
-    ///
-    /// # Errors
-    /// As [`UserLookup::find`].
-    pub async fn find_fresh(
+    /// Forgets a kept answer: to be called when a login failed with it, since the secret may have been
+    /// changed meanwhile.
+    pub fn forget(&self, user: &str) {
+        self.kept.borrow_mut().remove(user);
+    }
+
+    async fn find_fresh(
         &self,
         nodes: &[Node],
         user: &str,
@@ -196,7 +197,7 @@ impl UserLookup {
             None => LookupError::Silent { node: name_of(&link.node), limit: self.attempt },
         };
         if error.is_of_the_node() {
-            self.forget(link).await;
+            self.drop_link(link).await;
         }
         Err(error)
     }
@@ -227,7 +228,7 @@ impl UserLookup {
     }
 
     /// Gives up a connection that failed, unless it has been replaced already.
-    async fn forget(&self, failed: &Rc<Link>) {
+    async fn drop_link(&self, failed: &Rc<Link>) {
         let mut place = self.link.lock().await;
         if place.as_ref().is_some_and(|link| Rc::ptr_eq(link, failed)) {
             *place = None;

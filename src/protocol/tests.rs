@@ -10,9 +10,12 @@ use super::{
     write::{self, Error},
 };
 
+/// A message that was seen: tag, length, and the front of its body.
+type Seen = (u8, usize, Vec<u8>);
+
 /// Feeds `stream` in pieces, keeping what the scanner asks to keep, and returns the messages seen
 /// (tag, length, visible body prefix) and the bytes that passed.
-fn feed(stream: &[u8], cuts: &[usize], prefix: usize) -> (Vec<(u8, usize, Vec<u8>)>, Vec<u8>) {
+fn feed(stream: &[u8], cuts: &[usize], prefix: usize) -> (Vec<Seen>, Vec<u8>) {
     let mut scanner = Scanner::default();
     let (mut kept, mut seen, mut passed) = (Vec::new(), Vec::new(), Vec::new());
     let mut from = 0;

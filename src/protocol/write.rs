@@ -6,20 +6,9 @@ use super::{
     tag::{client, server},
 };
 
-/// How grave an [`Error`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Severity {
-    /// The statement failed; the connection lives.
-    Error,
-    /// The connection ends.
-    Fatal,
-}
-
-/// An `ErrorResponse` of our own.
+/// An `ErrorResponse` of our own. Its severity is FATAL: it ends the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Whether the connection ends.
-    pub severity: Severity,
     /// Its SQLSTATE.
     pub code: SqlState,
     /// One line.
@@ -39,14 +28,7 @@ impl Error {
     /// An error that ends the connection.
     #[must_use]
     pub fn fatal(code: SqlState, message: impl Into<String>) -> Self {
-        let message = message.into();
-        Self { severity: Severity::Fatal, code, message, detail: None, hint: None }
-    }
-
-    /// An error that ends a statement.
-    #[must_use]
-    pub fn error(code: SqlState, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, ..Self::fatal(code, message) }
+        Self { code, message: message.into(), detail: None, hint: None }
     }
 
     /// Adds a detail.
@@ -65,13 +47,9 @@ impl Error {
 
     /// Appends it as an `ErrorResponse`.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let severity = match self.severity {
-            Severity::Error => "ERROR",
-            Severity::Fatal => "FATAL",
-        };
         message(out, server::ERROR, |out| {
-            field(out, b'S', severity);
-            field(out, b'V', severity);
+            field(out, b'S', "FATAL");
+            field(out, b'V', "FATAL");
             field(out, b'C', self.code.0);
             field(out, b'M', &self.message);
             if let Some(detail) = &self.detail {

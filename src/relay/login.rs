@@ -149,10 +149,27 @@ async fn prove(
     home: &Home,
 ) -> Result<Option<Credentials>, Shut> {
     let secret = secret_of(&startup.user, home).await?;
+    let proved = exchange(door, startup, secret.as_ref(), home).await;
+    if let Err(Shut::With(error, _)) = &proved
+        && error.code == sqlstate::INVALID_PASSWORD
+        && let Some(lookup) = home.lookup()
+    {
+        // The secret may have been changed since its answer was kept: the next login gets a fresh one.
+        lookup.forget(&startup.user);
+    }
+    proved
+}
+
+/// The authentication messages.
+async fn exchange(
+    door: &mut Door,
+    startup: &Startup,
+    secret: Option<&StoredSecret>,
+    home: &Home,
+) -> Result<Option<Credentials>, Shut> {
     let method = home.settings().auth.method;
     let (mut login, mut step) =
-        ClientLogin::start(method, &startup.user, secret.as_ref(), home.salts())
-            .map_err(refused)?;
+        ClientLogin::start(method, &startup.user, secret, home.salts()).map_err(refused)?;
     loop {
         match step {
             Step::Granted { send, credentials } => {

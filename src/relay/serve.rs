@@ -232,7 +232,6 @@ impl Home {
     }
 
     /// The worker's log.
-    #[must_use]
     pub fn log(&self) -> &Logger {
         &self.0.log
     }
