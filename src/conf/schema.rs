@@ -94,9 +94,11 @@ impl Schema {
             Some(ValueKind::Table(table)) => table.keys().map(String::as_str).collect(),
             _ => Vec::new(),
         };
-        let remedy = if let Some(near) = nearest(key, siblings.iter().copied(), 0.8) {
+        let remedy = if let Some(elsewhere) = self.elsewhere(key, 1.0) {
+            format!("did you mean \"{elsewhere}\"?")
+        } else if let Some(near) = nearest(key, siblings.iter().copied(), 0.8) {
             format!("did you mean \"{}\"?", join(section, near))
-        } else if let Some(elsewhere) = self.elsewhere(key) {
+        } else if let Some(elsewhere) = self.elsewhere(key, 0.93) {
             format!("did you mean \"{elsewhere}\"?")
         } else if siblings.is_empty() {
             "see understudy.toml for all keys".to_owned()
@@ -108,13 +110,13 @@ impl Schema {
         Mistake::new(place, path, "unknown key", remedy)
     }
 
-    /// A key of some section with nearly this name.
-    fn elsewhere(&self, key: &str) -> Option<String> {
+    /// A key of some section with a name at least so much like this one.
+    fn elsewhere(&self, key: &str, least: f64) -> Option<String> {
         let ValueKind::Table(sections) = &self.keys.kind else { return None };
         let mut sections: Vec<_> = sections.iter().collect();
         sections.sort_unstable_by_key(|(name, _)| name.as_str());
         sections.into_iter().find_map(|(section, value)| match &value.kind {
-            ValueKind::Table(keys) => nearest(key, keys.keys().map(String::as_str), 0.93)
+            ValueKind::Table(keys) => nearest(key, keys.keys().map(String::as_str), least)
                 .map(|found| join(section, found)),
             _ => None,
         })
@@ -149,10 +151,19 @@ fn join(section: &str, key: &str) -> String {
 
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>, least: f64) -> Option<&'a str> {
     known
-        .map(|name| (strsim::jaro_winkler(key, name), name))
+        .map(|name| (likeness(key, name), name))
         .filter(|(likeness, _)| *likeness >= least)
         .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
         .map(|(_, name)| name)
+}
+
+/// From 0 to 1. One slip of the finger is near in a short name, too.
+fn likeness(a: &str, b: &str) -> f64 {
+    match strsim::damerau_levenshtein(a, b) {
+        0 => 1.0,
+        1 if a.len() > 2 => 0.95,
+        _ => strsim::jaro_winkler(a, b).min(0.94),
+    }
 }
 
 /// A table or a list was due, and something else stands there.
