@@ -1,5 +1,7 @@
 //! The program itself: what it prints, where, and its exit code.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::{
     fs,
     path::Path,

@@ -1,5 +1,7 @@
 //! Where a setting comes from: defaults, file, environment, flags.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::{fs, path::PathBuf, time::Duration};
 
 use slog::Level;

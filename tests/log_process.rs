@@ -1,6 +1,8 @@
 //! What belongs to a whole process: standard output, panics, lines of libraries. Each story runs in a
 //! process of its own, which is this test once more with `STORY` set.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::{env, process::Command, thread};
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! The log on sinks that stall, fail or vanish: whoever logs goes on.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::{
     io::{self, BufRead, BufReader, PipeReader, Read, Write},
     sync::{

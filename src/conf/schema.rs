@@ -23,14 +23,10 @@ impl Schema {
         Self { keys }
     }
 
-    /// The example value at a path.
-    pub(super) fn find<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<&Value> {
+    fn find<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<&Value> {
         path.into_iter().try_fold(&self.keys, |at, segment| match &at.kind {
             ValueKind::Table(table) => table.get(segment),
-            ValueKind::Array(items) => {
-                let index: usize = segment.parse().ok()?;
-                if index < MAX_ITEMS { items.first() } else { None }
-            }
+            ValueKind::Array(items) if is_index(segment) => items.first(),
             _ => None,
         })
     }
@@ -59,7 +55,11 @@ impl Schema {
                     true
                 }
                 (ValueKind::Array(items), ValueKind::Array(models)) => {
-                    items.truncate(MAX_ITEMS);
+                    if items.len() > MAX_ITEMS {
+                        let problem = format!("found {} elements", items.len());
+                        let remedy = format!("allowed: at most {MAX_ITEMS}");
+                        mistakes.push(Mistake::new(place, &path, problem, remedy));
+                    }
                     for (index, item) in items.iter_mut().enumerate() {
                         let Some(model) = models.first() else { continue };
                         let path = join(&path, &index.to_string());
@@ -86,15 +86,29 @@ impl Schema {
         });
     }
 
+    /// The example value at a path with dots, or the mistake of naming one that does not exist.
+    pub(super) fn get(&self, path: &str, place: &str) -> Result<&Value, Mistake> {
+        self.find(path.split('.')).ok_or_else(|| {
+            let ends = path.match_indices('.').map(|(end, _)| end);
+            let unknown = ends
+                .map(|end| &path[..end])
+                .find(|part| self.find(part.split('.')).is_none())
+                .unwrap_or(path);
+            self.unknown(place, unknown)
+        })
+    }
+
     /// The mistake of naming a key that does not exist, with the nearest that does.
-    pub(super) fn unknown(&self, place: impl Into<String>, path: &str) -> Mistake {
+    fn unknown(&self, place: impl Into<String>, path: &str) -> Mistake {
         let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
         let section_path = section.split('.').filter(|segment| !segment.is_empty());
         let siblings = match self.find(section_path).map(|value| &value.kind) {
             Some(ValueKind::Table(table)) => table.keys().map(String::as_str).collect(),
             _ => Vec::new(),
         };
-        let remedy = if let Some(elsewhere) = self.elsewhere(key, 1.0) {
+        let remedy = if self.is_list(section) && !is_index(key) {
+            format!("elements of a list are numbered from 0 to {}", MAX_ITEMS - 1)
+        } else if let Some(elsewhere) = self.elsewhere(key, 1.0) {
             format!("did you mean \"{elsewhere}\"?")
         } else if let Some(near) = nearest(key, siblings.iter().copied(), 0.8) {
             format!("did you mean \"{}\"?", join(section, near))
@@ -108,6 +122,10 @@ impl Schema {
             format!("known here: {}", known.join(", "))
         };
         Mistake::new(place, path, "unknown key", remedy)
+    }
+
+    fn is_list(&self, path: &str) -> bool {
+        self.find(path.split('.')).is_some_and(|value| matches!(value.kind, ValueKind::Array(_)))
     }
 
     /// A key of some section with a name at least so much like this one.
@@ -143,6 +161,12 @@ pub(super) fn at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
         ValueKind::Array(items) => items.get(segment.parse::<usize>().ok()?),
         _ => None,
     })
+}
+
+/// Whether a segment of a path numbers an element of a list.
+pub(super) fn is_index(segment: &str) -> bool {
+    segment.bytes().all(|byte| byte.is_ascii_digit())
+        && segment.parse::<usize>().is_ok_and(|index| index < MAX_ITEMS)
 }
 
 fn join(section: &str, key: &str) -> String {
@@ -196,4 +220,4 @@ fn misshapen(value: &Value, path: &str, model: &Value) -> Mistake {
 pub(super) const NODE: &str = "host = \"\"\nport = 5432\nweight = 1.0\n";
 
 /// As many elements as a list may have: one number in an environment variable must not fill the memory.
-const MAX_ITEMS: usize = 1000;
+const MAX_ITEMS: usize = 128;
