@@ -49,7 +49,7 @@ fn check_accepts_a_good_configuration() {
     let output = understudy(directory.path(), &words, &[("UNDERSTUDY__NODES__2__HOST", "db2")]);
     assert_eq!(
         text(&output.stdout),
-        "ok: 3 nodes, listening on 127.0.0.1:6432, 1 workers\n\
+        "ok: 3 nodes, listening on 127.0.0.1:6432, 1 worker\n\
          read: built-in defaults, understudy.toml, 1 environment variable, 2 flags\n"
     );
 }
