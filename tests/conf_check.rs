@@ -4,11 +4,17 @@
 
 use std::{
     fs,
+    io::Read,
     path::Path,
     process::{Command, Output},
 };
 
 use tempfile::TempDir;
+
+use understudy::{
+    conf::{self, Sources},
+    event, log,
+};
 
 const GOOD: &str = "[[nodes]]\nhost = \"db0\"\n[[nodes]]\nhost = \"db1\"\n[auth]\nmethod = \"md5\"\n\
                     query = \"SELECT 1\"\n[process]\nworkers = 2\n";
@@ -164,7 +170,6 @@ fn no_output_of_the_program_shows_a_secret() {
         for words in [
             &["check"][..],
             &["check", "--show"],
-            &["run", "--log-level", "trace"],
             &["check", "--set", &set],
             &["check", "--set", &set_wrong],
             &["check", "--set", &set_bare],
@@ -176,12 +181,20 @@ fn no_output_of_the_program_shows_a_secret() {
             }
         }
     }
-    let sources = understudy::conf::Sources {
+    let sources = Sources {
         set: vec!["nodes.0.host=a".to_owned(), set],
         environment: vec![(variable.0.into(), SECRET.into())],
         ..Default::default()
     };
-    let loaded = understudy::conf::load(&sources).unwrap();
+    let loaded = conf::load(&sources).unwrap();
     assert_eq!(loaded.settings.monitor.password.as_ref().unwrap().reveal(), SECRET);
-    assert!(!format!("{sources:?} {loaded:?}").contains("hunter2"));
+    assert!(!format!("{sources:?} {loaded:?} {}", loaded.effective).contains("hunter2"));
+
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let (log, guard) = log::to_sink(writer, log::Form::Json, slog::Level::Debug, 10);
+    event!(log, Debug, Start, "{:?}", loaded.settings; "monitor" => ?loaded.settings.monitor);
+    drop(guard);
+    let mut line = String::new();
+    reader.read_to_string(&mut line).unwrap();
+    assert!(line.contains("<secret>") && !line.contains("hunter2"), "{line}");
 }
