@@ -12,6 +12,7 @@ use config::Value;
 use zeroize::Zeroizing;
 
 use crate::conf::{
+    kinds::{Addresses, LONGEST_SOCKET, SOCKET_NAME},
     load::DEFAULT,
     mistake::Mistake,
     raw::{self, Raw},
@@ -21,7 +22,7 @@ use crate::conf::{
         Auth, AuthMethod, Failover, HealthCheck, Listen, Log, Monitor, Node, Pool, Process,
         Settings,
     },
-    written::{Given, Kind, LONGEST_SOCKET, SOCKET_NAME},
+    written::{Given, Kind},
 };
 
 /// Converts everything; none if there was a mistake. With the settings come the doubts.
@@ -155,10 +156,7 @@ fn listen(reader: &mut Reader<'_>, raw: raw::Listen) -> Option<Listen> {
     })
 }
 
-fn addresses(
-    reader: &mut Reader<'_>,
-    raw: Vec<Given<crate::conf::written::Addresses>>,
-) -> Option<Vec<SocketAddr>> {
+fn addresses(reader: &mut Reader<'_>, raw: Vec<Given<Addresses>>) -> Option<Vec<SocketAddr>> {
     let mut addresses = Vec::new();
     let mut valid = true;
     for (index, given) in raw.into_iter().enumerate() {

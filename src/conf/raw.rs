@@ -7,11 +7,12 @@ use serde::Deserialize;
 use slog::Level;
 
 use crate::conf::{
-    settings::{AuthMethod, LogFormat, PoolMode},
-    written::{
-        Addresses, FilePath, Given, Hidden, Host, Limit, Name, Permissions, Text, Threads, Wait,
+    kinds::{
+        Addresses, FilePath, Hidden, Host, Limit, Name, Permissions, Text, Threads, Wait,
         WaitOrNone, Weight, Whole,
     },
+    settings::{AuthMethod, LogFormat, PoolMode},
+    written::Given,
 };
 
 #[derive(Deserialize)]
