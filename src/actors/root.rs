@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    net::Ipv6Addr,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
 };
@@ -123,9 +124,12 @@ fn open_doors(settings: &Settings) -> Result<Vec<Door>, StartError> {
     let listen = &settings.listen;
     let mut doors = Vec::new();
     for &address in &listen.addresses {
-        let listener = listen::tcp(address, listen.backlog)
-            .map_err(|error| StartError::Listen { address: address.to_string(), error })?;
-        doors.push(Door::Tcp(Rc::new(listener)));
+        match listen::tcp(address, listen.backlog) {
+            Ok(listener) => doors.push(Door::Tcp(Rc::new(listener))),
+            // "*" means every address there is; a machine without IPv6 has none of that kind.
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !listen::has_ipv6(&error) => {}
+            Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),
+        }
     }
     if let Some(directory) = &listen.unix_socket_dir {
         let port = listen.addresses.first().map_or(DEFAULT_PORT, std::net::SocketAddr::port);
