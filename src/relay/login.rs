@@ -15,7 +15,11 @@ use super::{
 use crate::{
     auth::{ClientLogin, Credentials, Refusal, Step, StoredSecret},
     net::{Inbox, Stream, inbox::InboxError, stream::Outbox},
-    pool::{checkout, parameters::Parameters, server::Identity},
+    pool::{
+        checkout::{self, Patience},
+        parameters::Parameters,
+        server::Identity,
+    },
     protocol::{
         scan::{HEADER_LENGTH, Scanner},
         sqlstate::{self, SqlState},
@@ -202,19 +206,27 @@ async fn secret_of(user: &str, home: &Home) -> Result<Option<StoredSecret>, Shut
         return Ok(Some(secret.clone()));
     }
     let Some(lookup) = home.lookup() else { return Ok(None) };
-    let nodes = checkout::answering_nodes(&home.topology().current());
-    let nodes: Vec<_> =
-        nodes.iter().map(|node| home.settings().nodes[node.index()].clone()).collect();
-    lookup.find(&nodes, user).await.map_err(|error| {
-        Shut::With(
-            Error::fatal(
-                sqlstate::CANNOT_CONNECT_NOW,
-                "the proxy cannot look up this user on any node",
-            )
-            .hint("Try again later; the proxy's log says what the nodes answered."),
-            error.to_string(),
-        )
-    })
+    let mut patience = Patience::new(home.settings().failover.hold_timeout);
+    loop {
+        let changed = home.topology().changed();
+        let nodes = checkout::answering_nodes(&home.topology().current());
+        let nodes: Vec<_> =
+            nodes.iter().map(|node| home.settings().nodes[node.index()].clone()).collect();
+        let error = match lookup.find(&nodes, user).await {
+            Ok(secret) => return Ok(secret),
+            Err(error) => error,
+        };
+        if !error.is_of_the_node() || !patience.wait(changed).await {
+            return Err(Shut::With(
+                Error::fatal(
+                    sqlstate::CANNOT_CONNECT_NOW,
+                    "the proxy cannot look up this user on any node",
+                )
+                .hint("Try again later; the proxy's log says what the nodes answered."),
+                error.to_string(),
+            ));
+        }
+    }
 }
 
 fn refused(refusal: Refusal) -> Shut {
