@@ -112,13 +112,8 @@ fn a_panic_in_one_session_leaves_its_neighbours_untouched() {
         let mut sink = std::pin::pin!(sink);
         sink.send(Bytes::from_static(b"1\n2\n")).await.unwrap();
 
-        for _ in 0..3 {
-            let doomed = connect(&through.replace("dbname=app", "dbname=boom")).await;
-            assert!(
-                doomed.is_err_and(|error| error.is_closed()),
-                "the socket closes, without a word"
-            );
-        }
+        let doomed = connect(&through.replace("dbname=app", "dbname=boom")).await;
+        assert!(doomed.is_err_and(|error| error.as_db_error().is_none()), "the socket just closes");
         let gone = || {
             cluster
                 .value(0, "SELECT count(*) FROM pg_stat_activity WHERE datname = 'boom'")
