@@ -30,7 +30,8 @@ use crate::{
     conf::{Settings, settings::AuthMethod},
     event,
     net::listen,
-    shared::directory::Directory,
+    pool::budget::Budget,
+    shared::{census::Census, directory::Directory},
 };
 
 /// Why the proxy could not start.
@@ -69,6 +70,8 @@ struct Root {
     directory: Directory,
     users: Arc<UserFile>,
     salts: MockSalts,
+    budget: Budget,
+    census: Census,
     known: Rc<Cell<Known>>,
     topology: Arc<Topology>,
     children: Nursery<Child>,
@@ -210,6 +213,7 @@ impl Root {
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
+        let budget = Budget::new(settings.nodes.len(), settings.pool.max_per_node);
         Self {
             settings,
             log,
@@ -217,6 +221,8 @@ impl Root {
             directory: Directory::default(),
             users: Arc::new(users),
             salts,
+            budget,
+            census: Census::default(),
             known: Rc::default(),
             topology,
             children: Nursery::new(),
@@ -261,6 +267,8 @@ impl Root {
             directory: self.directory.clone(),
             users: Arc::clone(&self.users),
             salts: self.salts.clone(),
+            budget: self.budget.clone(),
+            census: self.census.clone(),
             load: Arc::clone(&seated.load),
         };
         let arbiter = seated.arbiter.handle();
