@@ -1,5 +1,6 @@
 //! The lab's nodes as the tests of the whole project rely on them: made, broken, repaired, gone.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
 use std::{
     fs,
