@@ -35,7 +35,10 @@ pub struct Cluster {
     pub(super) options: Options,
     pub(super) cancelled: Cancel,
     pub(super) ending: Ending,
+    /// Kept for as long as the nodes may want their ports.
     pub(super) reserved: Vec<Reserved>,
+    /// Kept for as long as a temporary directory is in use.
+    pub(super) lock: Option<fs::File>,
 }
 
 // === impl Cluster ===

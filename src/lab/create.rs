@@ -1,6 +1,9 @@
 //! Making the nodes of a cluster: directories, configuration, data, first start.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use crate::lab::{
     Binaries, Cluster, ClusterSpec, LabError, Node, Owner, Secrets, config, node, owner, ports,
@@ -38,6 +41,10 @@ impl Cluster {
             Some(Template::find(&cache(&owner)?, &pg, &owner, &|| cancelled.is_set())?)
         };
         let secrets = template.as_ref().map_or_else(Secrets::random, Template::secrets)?;
+        let temporary = spec.dir.is_none();
+        if temporary {
+            sweep(&owner);
+        }
         let dir = spec.dir.map_or_else(temporary_dir, Ok)?;
         // Dropping the cluster removes the directory: it must hold nothing of anybody else's.
         if fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some()) {
@@ -49,6 +56,9 @@ impl Cluster {
         let plan = Plan { dir, ports, pg, secrets, options, cancelled, ending, apart: false };
         let mut cluster = Self::lay_out(plan)?;
         cluster.reserved = reserved;
+        if temporary {
+            cluster.lock = Some(hold(&cluster.dir)?);
+        }
         match &template {
             Some(template) => template.copy_to(&cluster.nodes[0])?,
             None => cluster.seed()?,
@@ -103,6 +113,7 @@ impl Cluster {
             cancelled: plan.cancelled,
             ending: plan.ending,
             reserved: Vec::new(),
+            lock: None,
         })
     }
 
@@ -177,9 +188,39 @@ fn cache(owner: &Owner) -> Result<PathBuf, LabError> {
 fn temporary_dir() -> Result<PathBuf, LabError> {
     let number = getrandom::u32()
         .map_err(|e| LabError::Refused(format!("the system gives no random numbers: {e}")))?;
-    Ok(env::temp_dir().join(format!("understudy-{}-{number:08x}", std::process::id())))
+    Ok(env::temp_dir().join(format!("{TEMPORARY}{number:08x}")))
 }
 
+/// Says that a temporary directory is in use, until the file is closed, be it by our death.
+fn hold(dir: &Path) -> Result<fs::File, LabError> {
+    let path = dir.join(HELD);
+    let file = fs::File::create(&path).map_err(LabError::io("create", &path))?;
+    file.lock().map_err(LabError::io("lock", &path))?;
+    Ok(file)
+}
+
+/// Removes what clusters left whose process was killed before it could drop them.
+fn sweep(owner: &Owner) {
+    let entries = fs::read_dir(env::temp_dir()).into_iter().flatten().flatten();
+    let ours = entries.filter(|e| e.file_name().to_string_lossy().starts_with(TEMPORARY));
+    for dir in ours.map(|e| e.path()) {
+        let orphaned = fs::File::open(dir.join(HELD)).is_ok_and(|file| file.try_lock().is_ok());
+        if !orphaned {
+            continue;
+        }
+        let nodes = fs::read_dir(&dir).into_iter().flatten().flatten();
+        for node in nodes.map(|e| e.path()).filter(|p| p.join("data").is_dir()) {
+            // Others may sweep at the same moment: what fails here succeeds there.
+            let _ = Node::new(0, node, 0, owner.clone(), false).kill();
+        }
+        let _ = fs::remove_dir_all(&dir);
+    }
+}
+
+/// How the names of temporary directories begin.
+const TEMPORARY: &str = "understudy-lab-";
+/// The file that is locked while a temporary directory is in use.
+const HELD: &str = "held";
 /// What a unix socket's address holds on Linux, without the final zero.
 const SOCKET_PATH_MAX: usize = 107;
 /// `/tmp/lab/template-0123456789abcdef/node0/.s.PGSQL.5432.lock`
