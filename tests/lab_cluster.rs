@@ -362,12 +362,13 @@ fn dropping_a_cluster_leaves_no_process_and_no_file() {
 #[test]
 fn what_a_killed_test_left_is_swept_up() {
     // As a cluster's directory looks when its process was killed: nobody holds the lock.
-    let left = std::env::temp_dir().join(format!("understudy-lab-left-{}", std::process::id()));
+    let neighbour = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    let left =
+        neighbour.dir().with_file_name(format!("understudy-lab-left-{}", std::process::id()));
     fs::create_dir_all(left.join("node0/data")).unwrap();
     fs::write(left.join("held"), "").unwrap();
-    let neighbour = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
-    assert!(!left.exists());
     let cluster = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    assert!(!left.exists());
     assert_eq!(neighbour.value(0, "SELECT 1").unwrap(), "1");
     drop(cluster);
 }

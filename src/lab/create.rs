@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::sys::statvfs::statvfs;
+
 use crate::lab::{
     Binaries, Cluster, ClusterSpec, LabError, Node, Owner, Secrets, config, node, owner, ports,
     seed::{self, Template},
@@ -188,7 +190,22 @@ fn cache(owner: &Owner) -> Result<PathBuf, LabError> {
 fn temporary_dir() -> Result<PathBuf, LabError> {
     let number = getrandom::u32()
         .map_err(|e| LabError::Refused(format!("the system gives no random numbers: {e}")))?;
-    Ok(env::temp_dir().join(format!("{TEMPORARY}{number:08x}")))
+    Ok(scratch().join(format!("{TEMPORARY}{number:08x}")))
+}
+
+/// Where temporary clusters live: where TMPDIR says, or in memory when that is roomy (copying a data
+/// directory takes a fifth of the time there), or among the temporary files.
+fn scratch() -> PathBuf {
+    let roomy = || {
+        let memory = statvfs(MEMORY).ok()?;
+        let free = memory.blocks_available().saturating_mul(memory.fragment_size());
+        (free >= ROOMY_BYTES).then(|| PathBuf::from(MEMORY))
+    };
+    if env::var_os("TMPDIR").is_some() {
+        env::temp_dir()
+    } else {
+        roomy().unwrap_or_else(env::temp_dir)
+    }
 }
 
 /// Says that a temporary directory is in use, until the file is closed, be it by our death.
@@ -201,7 +218,7 @@ fn hold(dir: &Path) -> Result<fs::File, LabError> {
 
 /// Removes what clusters left whose process was killed before it could drop them.
 fn sweep(owner: &Owner) {
-    let entries = fs::read_dir(env::temp_dir()).into_iter().flatten().flatten();
+    let entries = fs::read_dir(scratch()).into_iter().flatten().flatten();
     let ours = entries.filter(|e| e.file_name().to_string_lossy().starts_with(TEMPORARY));
     for dir in ours.map(|e| e.path()) {
         let orphaned = fs::File::open(dir.join(HELD)).is_ok_and(|file| file.try_lock().is_ok());
@@ -217,6 +234,9 @@ fn sweep(owner: &Owner) {
     }
 }
 
+const MEMORY: &str = "/dev/shm";
+/// Several clusters with some hundred megabytes each must find room.
+const ROOMY_BYTES: u64 = 4 << 30;
 /// How the names of temporary directories begin.
 const TEMPORARY: &str = "understudy-lab-";
 /// The file that is locked while a temporary directory is in use.
