@@ -439,6 +439,10 @@ fn what_is_missing_or_in_the_way_is_named_with_its_remedy() {
     let deep = ClusterSpec { dir: Some(long), ..ClusterSpec::with_nodes(1) };
     assert!(matches!(Cluster::create(deep), Err(LabError::PathTooLong { .. })));
 
+    let alone = ClusterSpec { synchronous: true, ..ClusterSpec::with_nodes(1) };
+    let error = Cluster::create(alone).unwrap_err().to_string();
+    assert!(error.contains("needs a second node"), "{error}");
+
     let broken = ClusterSpec {
         settings: vec![("work_mem".into(), "a lot".into())],
         ..ClusterSpec::with_nodes(1)

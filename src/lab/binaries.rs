@@ -19,8 +19,8 @@ pub struct Binaries {
 // === impl Binaries ===
 
 impl Binaries {
-    /// Takes the directory given, or that in `UNDERSTUDY_LAB_PG_BIN`, or searches: the newest below
-    /// /usr/lib/postgresql and its like, what `pg_config` says, and PATH.
+    /// Takes the directory given, or that in `UNDERSTUDY_LAB_PG_BIN`, or searches: what `pg_config`
+    /// says, the newest below /usr/lib/postgresql and its like, and PATH.
     ///
     /// # Errors
     /// [`LabError::NoPostgres`] when there is none, [`LabError::NotPostgres`] when the one given is not.
@@ -61,7 +61,7 @@ impl Binaries {
             let searched: Vec<_> = candidates.iter().map(|c| c.display().to_string()).collect();
             LabError::NoPostgres {
                 searched: if searched.is_empty() {
-                    "/usr/lib/postgresql/*/bin, pg_config --bindir and PATH".to_owned()
+                    "pg_config --bindir, /usr/lib/postgresql/*/bin and PATH".to_owned()
                 } else {
                     searched.join(", ")
                 },
@@ -126,8 +126,8 @@ fn candidates() -> Vec<PathBuf> {
             })
             .collect::<Vec<_>>()
     });
-    let mut all: Vec<PathBuf> = versions.into_iter().map(|(_, p)| p).collect();
-    all.extend(configured);
+    let mut all: Vec<PathBuf> = configured.into_iter().collect();
+    all.extend(versions.into_iter().map(|(_, p)| p));
     all.extend(in_path);
     all.dedup();
     all

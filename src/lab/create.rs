@@ -86,6 +86,11 @@ impl Cluster {
 
     /// The value for nodes that may exist already.
     pub(crate) fn open(plan: Plan) -> Result<Self, LabError> {
+        if plan.options.synchronous && plan.ports.len() < 2 {
+            let why =
+                "synchronous replication needs a second node: every commit would wait for ever";
+            return Err(LabError::Refused(why.to_owned()));
+        }
         let owner = Owner::detect()?;
         let nodes: Vec<_> = plan
             .ports
@@ -172,17 +177,20 @@ impl Cluster {
 }
 
 /// Where templates are kept: in the build directory of the running test when the nodes' owner can
-/// reach it, else among the temporary files.
+/// reach it and we may write there, else among the temporary files.
 fn cache(owner: &Owner) -> Result<PathBuf, LabError> {
+    let us = nix::unistd::geteuid();
     let executable = env::current_exe().unwrap_or_default();
-    let target = executable.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
-    let dir = target
+    let built = executable
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").exists())
+        .map(|target| target.join(format!("tmp/lab-{us}")))
         .filter(|dir| dir.as_os_str().len() + TEMPLATE_NAME_MAX <= SOCKET_PATH_MAX)
-        .filter(|dir| owner.check_reach(dir).is_ok())
-        .map_or_else(
-            || env::temp_dir().join(format!("understudy-templates-{}", nix::unistd::geteuid())),
-            |dir| dir.join("tmp/lab"),
-        );
+        .filter(|dir| fs::create_dir_all(dir).is_ok() && owner.check_reach(dir).is_ok());
+    if let Some(dir) = built {
+        return Ok(dir);
+    }
+    let dir = env::temp_dir().join(format!("understudy-templates-{us}"));
     fs::create_dir_all(&dir).map_err(LabError::io("create", &dir))?;
     Ok(dir)
 }
@@ -243,5 +251,5 @@ const TEMPORARY: &str = "understudy-lab-";
 const HELD: &str = "held";
 /// What a unix socket's address holds on Linux, without the final zero.
 const SOCKET_PATH_MAX: usize = 107;
-/// `/tmp/lab/template-0123456789abcdef/node0/.s.PGSQL.5432.lock`
-const TEMPLATE_NAME_MAX: usize = 60;
+/// `/template-0123456789abcdef/node0/.s.PGSQL.5432.lock`
+const TEMPLATE_NAME_MAX: usize = 52;

@@ -1,6 +1,21 @@
 //! The lab: real PostgreSQL nodes and the proxy on one machine, for trying out and for testing.
 //!
 //! [`Cluster`] is the library that tests stand on; the rest is `understudy lab`.
+//!
+//! ```no_run
+//! use understudy::lab::{Cluster, ClusterSpec, Login};
+//!
+//! # fn main() -> Result<(), understudy::lab::LabError> {
+//! let cluster = Cluster::create(ClusterSpec::default())?; // a primary and two standbys
+//! let connection_string = cluster.conninfo(0, Login::App);
+//! cluster.kill(0)?; // as a power cut would
+//! cluster.promote(1)?;
+//! cluster.follow(2, 1)?;
+//! cluster.rejoin(0, 1)?; // pg_rewind, or a base backup
+//! cluster.await_caught_up(0, 1)?;
+//! # Ok(())
+//! # } // dropped: no process and no file is left
+//! ```
 
 mod args;
 mod binaries;
