@@ -6,7 +6,9 @@
 
 use std::{
     fs,
+    io::{self, Write},
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -14,7 +16,7 @@ use crate::{
     conf::Secret,
     lab::{
         Binaries, LabError, Login, Node, NodeRole, NodeState, Owner, Secrets, StopMode, config,
-        node,
+        log, node,
         ports::{self, Reserved},
         spec::{Cancel, Ending, Options},
         sql::Row,
@@ -304,8 +306,13 @@ impl Drop for Cluster {
         if self.ending == Ending::Leave {
             return;
         }
-        // A drop has nobody to complain to; what is left shows in the next test that wants the port.
         for node in &self.nodes {
+            if thread::panicking() {
+                // The logs are about to vanish, and somebody will want to know what happened.
+                let end = log::tail(&node.log(), 0, 20);
+                let _ = writeln!(io::stderr(), "--- the end of {}'s log:\n{end}", node.name());
+            }
+            // A drop has nobody to complain to; the next cluster sweeps up what is left.
             let _ = node.kill();
         }
         let _ = self.remove_files();
