@@ -1,5 +1,6 @@
 //! The lab's nodes as the tests of the whole project rely on them: made, broken, repaired, gone.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
 use std::{
     fs,
@@ -359,6 +360,20 @@ fn dropping_a_cluster_leaves_no_process_and_no_file() {
 }
 
 #[test]
+fn what_a_killed_test_left_is_swept_up() {
+    // As a cluster's directory looks when its process was killed: nobody holds the lock.
+    let neighbour = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    let left =
+        neighbour.dir().with_file_name(format!("understudy-lab-left-{}", std::process::id()));
+    fs::create_dir_all(left.join("node0/data")).unwrap();
+    fs::write(left.join("held"), "").unwrap();
+    let cluster = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    assert!(!left.exists());
+    assert_eq!(neighbour.value(0, "SELECT 1").unwrap(), "1");
+    drop(cluster);
+}
+
+#[test]
 fn clusters_live_side_by_side() {
     let template = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
     let fresh = Cluster::create(ClusterSpec { fresh: true, ..ClusterSpec::with_nodes(2) }).unwrap();
@@ -423,6 +438,10 @@ fn what_is_missing_or_in_the_way_is_named_with_its_remedy() {
     let long = std::env::temp_dir().join("x".repeat(100));
     let deep = ClusterSpec { dir: Some(long), ..ClusterSpec::with_nodes(1) };
     assert!(matches!(Cluster::create(deep), Err(LabError::PathTooLong { .. })));
+
+    let alone = ClusterSpec { synchronous: true, ..ClusterSpec::with_nodes(1) };
+    let error = Cluster::create(alone).unwrap_err().to_string();
+    assert!(error.contains("needs a second node"), "{error}");
 
     let broken = ClusterSpec {
         settings: vec![("work_mem".into(), "a lot".into())],
