@@ -263,7 +263,7 @@ fn a_killed_node_leaves_no_process_and_starts_again() {
     let dir = cluster.node(0).dir().to_owned();
     assert!(processes_in(&dir).len() > 3, "a postmaster has company");
     cluster.kill(0).unwrap();
-    assert_eq!(processes_in(&dir), []);
+    assert_eq!(processes_in(&dir), Vec::<i32>::new());
     assert_eq!(cluster.node(0).state(), NodeState::Stopped);
     assert_eq!(cluster.node(0).pid(), None);
     assert!(!processes_in(cluster.node(1).dir()).is_empty(), "the neighbour lives");
@@ -293,7 +293,7 @@ fn a_paused_node_is_silent_and_resumes() {
     cluster.stop(1, StopMode::Fast).unwrap();
     cluster.pause(0).unwrap();
     cluster.kill(0).unwrap();
-    assert_eq!(processes_in(cluster.dir()), []);
+    assert_eq!(processes_in(cluster.dir()), Vec::<i32>::new());
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn dropping_a_cluster_leaves_no_process_and_no_file() {
     cluster.pause(2).unwrap();
     drop(cluster);
     assert!(!dir.exists());
-    assert_eq!(processes_in(&dir), []);
+    assert_eq!(processes_in(&dir), Vec::<i32>::new());
     for port in ports {
         let error = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
@@ -457,7 +457,7 @@ fn a_stopped_primary_takes_its_standbys_along_to_the_last_byte() {
     as_login(&cluster, 0, Login::App, "CREATE TABLE t AS SELECT generate_series(1, 10000) n")
         .unwrap();
     cluster.stop_all(StopMode::Fast).unwrap();
-    assert_eq!(processes_in(cluster.dir()), []);
+    assert_eq!(processes_in(cluster.dir()), Vec::<i32>::new());
     for id in 0..3 {
         cluster.start(id).unwrap();
     }

@@ -163,14 +163,14 @@ fn a_lab_lives_through_all_its_verbs() {
 
     lab.ok(&["psql", "-qc", "CREATE TABLE kept AS SELECT 7 AS n"]);
     assert!(lab.ok(&["down", "--keep"]).contains("goes on with it"));
-    assert_eq!(processes_in(&lab.dir()), []);
+    assert_eq!(processes_in(&lab.dir()), Vec::<i32>::new());
     assert!(lab.refused(&["up", "--nodes", "2"]).contains("has 3 nodes"));
     lab.up(&[]);
     assert_eq!(lab.ok(&["psql", "-Atc", "SELECT n FROM kept"]), "7\n");
 
     lab.ok(&["down"]);
     assert!(!lab.dir().exists());
-    assert_eq!(processes_in(&lab.dir()), []);
+    assert_eq!(processes_in(&lab.dir()), Vec::<i32>::new());
     assert!(lab.refused(&["status"]).contains("there is no lab in"));
 }
 
@@ -199,7 +199,7 @@ fn ending_lab_up_leaves_no_process() {
         assert!(!processes_in(&lab.dir()).is_empty());
         signal(&up, name);
         assert!(up.wait().unwrap().success(), "{name}");
-        assert_eq!(processes_in(&lab.dir()), [], "{name}");
+        assert_eq!(processes_in(&lab.dir()), Vec::<i32>::new(), "{name}");
     }
 }
 
@@ -212,7 +212,7 @@ fn interrupting_the_making_leaves_nothing() {
     signal(&up, "TERM");
     assert_eq!(up.wait().unwrap().code(), Some(130));
     assert!(!lab.dir().exists());
-    assert_eq!(processes_in(&lab.dir()), []);
+    assert_eq!(processes_in(&lab.dir()), Vec::<i32>::new());
 }
 
 #[test]

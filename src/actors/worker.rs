@@ -27,7 +27,7 @@ use crate::{
     auth::{MockSalts, UserFile, UserLookup},
     conf::Settings,
     event,
-    net::Stream,
+    net::{Stream, tcp},
     pool::{budget::Budget, pools::Pools},
     relay::{
         control::{Control, Order},
@@ -172,7 +172,10 @@ impl Handler<Adopt> for Worker {
 
     fn handle(&mut self, Adopt { socket }: Adopt, _: &mut Self::Context) {
         let stream = match socket {
-            Socket::Tcp(socket) => TcpStream::from_std(socket).map(Stream::from),
+            Socket::Tcp(socket) => TcpStream::from_std(socket).and_then(|socket| {
+                tcp::set_up(&socket, &self.home.settings().tcp)?;
+                Ok(Stream::from(socket))
+            }),
             Socket::Unix(socket) => UnixStream::from_std(socket).map(Stream::from),
         };
         match stream {

@@ -151,7 +151,7 @@ mod tests {
     fn limits() -> Limits {
         let sources = crate::conf::Sources {
             set: vec![
-                "nodes=[{host=\"h\"}]".to_owned(),
+                "nodes.0.host=h".to_owned(),
                 "limits.client_idle_timeout=3s".to_owned(),
                 "limits.idle_transaction_timeout=2s".to_owned(),
                 "limits.client_write_timeout=4s".to_owned(),

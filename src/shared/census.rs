@@ -117,7 +117,7 @@ mod tests {
 
     fn limits(all: Option<usize>, user: Option<usize>, database: Option<usize>) -> Limits {
         let mut limits = crate::conf::load(&crate::conf::Sources {
-            set: vec!["nodes=[{host=\"h\"}]".to_owned()],
+            set: vec!["nodes.0.host=h".to_owned()],
             ..Default::default()
         })
         .unwrap()
