@@ -1,6 +1,7 @@
 """What an application does with psycopg 3, printed, so that two runs can be compared."""
 
 import asyncio
+import logging
 import sys
 import threading
 
@@ -10,6 +11,9 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 CONNINFO = sys.argv[1]
+
+# Whether the driver warns about a pipeline that ends in an error is a matter of time.
+logging.getLogger("psycopg").setLevel(logging.ERROR)
 
 
 def tell(*what):
@@ -92,7 +96,8 @@ def pipelines():
                 cursors.append(conn.execute("SELECT 'never fetched'"))
         except psycopg.Error as error:
             tell(type(error).__name__, error.sqlstate)
-        for cursor in cursors:
+        # How many of the statements behind it the driver sent before it heard is a matter of time.
+        for cursor in cursors[:3]:
             try:
                 tell(cursor.fetchone())
             except psycopg.Error as error:
@@ -141,10 +146,13 @@ def copies():
         except GivenUp:
             tell("given up", conn.info.transaction_status.name)
         conn.rollback()
-        # Left before its end.
-        with cursor.copy("COPY (SELECT generate_series(1, 100000)) TO STDOUT") as copy:
-            tell(bytes(copy.read()))
-        tell(conn.info.transaction_status.name)
+        # Left before its end: the driver cancels.
+        try:
+            with cursor.copy("COPY (SELECT generate_series(1, 1000000)) TO STDOUT") as copy:
+                tell(bytes(copy.read()))
+                raise GivenUp
+        except GivenUp:
+            tell("given up", conn.info.transaction_status.name)
         conn.rollback()
         tell(conn.execute("SELECT count(*) FROM c").fetchone())
 
@@ -163,9 +171,6 @@ def cursors():
             tell(cursor.fetchone())
         cursor = conn.cursor()
         tell(sum(row[0] for row in cursor.stream("SELECT generate_series(1, 1000)")))
-        for first in cursor.stream("SELECT generate_series(1, 100000)"):
-            tell(first)
-            break
         tell(conn.execute("SELECT 'alive'").fetchone())
 
 
