@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io,
+    net::Ipv6Addr,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
 };
@@ -29,7 +30,8 @@ use crate::{
     conf::{Settings, settings::AuthMethod},
     event,
     net::listen,
-    shared::directory::Directory,
+    pool::budget::Budget,
+    shared::{census::Census, directory::Directory},
 };
 
 /// Why the proxy could not start.
@@ -68,6 +70,8 @@ struct Root {
     directory: Directory,
     users: Arc<UserFile>,
     salts: MockSalts,
+    budget: Budget,
+    census: Census,
     known: Rc<Cell<Known>>,
     topology: Arc<Topology>,
     children: Nursery<Child>,
@@ -123,9 +127,12 @@ fn open_doors(settings: &Settings) -> Result<Vec<Door>, StartError> {
     let listen = &settings.listen;
     let mut doors = Vec::new();
     for &address in &listen.addresses {
-        let listener = listen::tcp(address, listen.backlog)
-            .map_err(|error| StartError::Listen { address: address.to_string(), error })?;
-        doors.push(Door::Tcp(Rc::new(listener)));
+        match listen::tcp(address, listen.backlog) {
+            Ok(listener) => doors.push(Door::Tcp(Rc::new(listener))),
+            // "*" means every address there is; a machine without IPv6 has none of that kind.
+            Err(error) if address.ip() == Ipv6Addr::UNSPECIFIED && !listen::has_ipv6(&error) => {}
+            Err(error) => return Err(StartError::Listen { address: address.to_string(), error }),
+        }
     }
     if let Some(directory) = &listen.unix_socket_dir {
         let port = listen.addresses.first().map_or(DEFAULT_PORT, std::net::SocketAddr::port);
@@ -206,6 +213,7 @@ impl Root {
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
+        let budget = Budget::new(settings.nodes.len(), settings.pool.max_per_node);
         Self {
             settings,
             log,
@@ -213,6 +221,8 @@ impl Root {
             directory: Directory::default(),
             users: Arc::new(users),
             salts,
+            budget,
+            census: Census::default(),
             known: Rc::default(),
             topology,
             children: Nursery::new(),
@@ -257,6 +267,8 @@ impl Root {
             directory: self.directory.clone(),
             users: Arc::clone(&self.users),
             salts: self.salts.clone(),
+            budget: self.budget.clone(),
+            census: self.census.clone(),
             load: Arc::clone(&seated.load),
         };
         let arbiter = seated.arbiter.handle();

@@ -45,10 +45,10 @@ fn summary(loaded: &Loaded, sources: &Sources) -> String {
     read.extend(counted(variables, "environment variable"));
     read.extend(counted(sources.set.len() + sources.flags.len(), "flag"));
     format!(
-        "ok: {}, listening on {}, {} workers\nread: {}\n",
+        "ok: {}, listening on {}, {}\nread: {}\n",
         counted(settings.nodes.len(), "node").unwrap_or_default(),
         places.join(", "),
-        settings.process.workers,
+        counted(settings.process.workers, "worker").unwrap_or_default(),
         read.join(", ")
     )
 }

@@ -9,6 +9,7 @@
 //! Mistakes are collected on the whole way and reported together.
 
 mod convert;
+mod kinds;
 mod load;
 mod mistake;
 mod overrides;

@@ -11,7 +11,7 @@ use config::{Map, Value, ValueKind};
 use crate::conf::{
     load::{Flag, Sources},
     mistake::Mistake,
-    schema::Schema,
+    schema::{Schema, is_index},
     source::Layer,
 };
 
@@ -40,9 +40,7 @@ struct Override {
 
 impl Override {
     fn layer(self, schema: &Schema) -> Result<Layer, Mistake> {
-        let Some(model) = schema.find(self.path.split('.')) else {
-            return Err(schema.unknown(self.place, &self.path));
-        };
+        let model = schema.get(&self.path, &self.place)?;
         let value = |kind| Value::new(Some(&self.place), kind);
         let kind = match &model.kind {
             ValueKind::Table(_) => return Err(self.too_short("name a key inside it")),
@@ -126,7 +124,7 @@ fn flags(sources: &Sources, mistakes: &mut Vec<Mistake>) -> Vec<Override> {
 fn expression(path: &str) -> String {
     let mut expression = String::with_capacity(path.len() + 2);
     for segment in path.split('.') {
-        if segment.starts_with(|first: char| first.is_ascii_digit()) {
+        if is_index(segment) {
             expression.push_str(&format!("[{segment}]"));
         } else {
             if !expression.is_empty() {

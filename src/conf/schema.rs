@@ -23,14 +23,10 @@ impl Schema {
         Self { keys }
     }
 
-    /// The example value at a path.
-    pub(super) fn find<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<&Value> {
+    fn find<'a>(&self, path: impl IntoIterator<Item = &'a str>) -> Option<&Value> {
         path.into_iter().try_fold(&self.keys, |at, segment| match &at.kind {
             ValueKind::Table(table) => table.get(segment),
-            ValueKind::Array(items) => {
-                let index: usize = segment.parse().ok()?;
-                if index < MAX_ITEMS { items.first() } else { None }
-            }
+            ValueKind::Array(items) if is_index(segment) => items.first(),
             _ => None,
         })
     }
@@ -59,7 +55,11 @@ impl Schema {
                     true
                 }
                 (ValueKind::Array(items), ValueKind::Array(models)) => {
-                    items.truncate(MAX_ITEMS);
+                    if items.len() > MAX_ITEMS {
+                        let problem = format!("found {} elements", items.len());
+                        let remedy = format!("allowed: at most {MAX_ITEMS}");
+                        mistakes.push(Mistake::new(place, &path, problem, remedy));
+                    }
                     for (index, item) in items.iter_mut().enumerate() {
                         let Some(model) = models.first() else { continue };
                         let path = join(&path, &index.to_string());
@@ -86,17 +86,33 @@ impl Schema {
         });
     }
 
+    /// The example value at a path with dots, or the mistake of naming one that does not exist.
+    pub(super) fn get(&self, path: &str, place: &str) -> Result<&Value, Mistake> {
+        self.find(path.split('.')).ok_or_else(|| {
+            let ends = path.match_indices('.').map(|(end, _)| end);
+            let unknown = ends
+                .map(|end| &path[..end])
+                .find(|part| self.find(part.split('.')).is_none())
+                .unwrap_or(path);
+            self.unknown(place, unknown)
+        })
+    }
+
     /// The mistake of naming a key that does not exist, with the nearest that does.
-    pub(super) fn unknown(&self, place: impl Into<String>, path: &str) -> Mistake {
+    fn unknown(&self, place: impl Into<String>, path: &str) -> Mistake {
         let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
         let section_path = section.split('.').filter(|segment| !segment.is_empty());
         let siblings = match self.find(section_path).map(|value| &value.kind) {
             Some(ValueKind::Table(table)) => table.keys().map(String::as_str).collect(),
             _ => Vec::new(),
         };
-        let remedy = if let Some(near) = nearest(key, siblings.iter().copied(), 0.8) {
+        let remedy = if self.is_list(section) && !is_index(key) {
+            format!("elements of a list are numbered from 0 to {}", MAX_ITEMS - 1)
+        } else if let Some(elsewhere) = self.elsewhere(key, 1.0) {
+            format!("did you mean \"{elsewhere}\"?")
+        } else if let Some(near) = nearest(key, siblings.iter().copied(), 0.8) {
             format!("did you mean \"{}\"?", join(section, near))
-        } else if let Some(elsewhere) = self.elsewhere(key) {
+        } else if let Some(elsewhere) = self.elsewhere(key, 0.93) {
             format!("did you mean \"{elsewhere}\"?")
         } else if siblings.is_empty() {
             "see understudy.toml for all keys".to_owned()
@@ -108,13 +124,17 @@ impl Schema {
         Mistake::new(place, path, "unknown key", remedy)
     }
 
-    /// A key of some section with nearly this name.
-    fn elsewhere(&self, key: &str) -> Option<String> {
+    fn is_list(&self, path: &str) -> bool {
+        self.find(path.split('.')).is_some_and(|value| matches!(value.kind, ValueKind::Array(_)))
+    }
+
+    /// A key of some section with a name at least so much like this one.
+    fn elsewhere(&self, key: &str, least: f64) -> Option<String> {
         let ValueKind::Table(sections) = &self.keys.kind else { return None };
         let mut sections: Vec<_> = sections.iter().collect();
         sections.sort_unstable_by_key(|(name, _)| name.as_str());
         sections.into_iter().find_map(|(section, value)| match &value.kind {
-            ValueKind::Table(keys) => nearest(key, keys.keys().map(String::as_str), 0.93)
+            ValueKind::Table(keys) => nearest(key, keys.keys().map(String::as_str), least)
                 .map(|found| join(section, found)),
             _ => None,
         })
@@ -143,16 +163,31 @@ pub(super) fn at<'a>(tree: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
+/// Whether a segment of a path numbers an element of a list.
+pub(super) fn is_index(segment: &str) -> bool {
+    segment.bytes().all(|byte| byte.is_ascii_digit())
+        && segment.parse::<usize>().is_ok_and(|index| index < MAX_ITEMS)
+}
+
 fn join(section: &str, key: &str) -> String {
     if section.is_empty() { key.to_owned() } else { format!("{section}.{key}") }
 }
 
 fn nearest<'a>(key: &str, known: impl Iterator<Item = &'a str>, least: f64) -> Option<&'a str> {
     known
-        .map(|name| (strsim::jaro_winkler(key, name), name))
+        .map(|name| (likeness(key, name), name))
         .filter(|(likeness, _)| *likeness >= least)
         .max_by(|a, b| a.0.total_cmp(&b.0).then(b.1.cmp(a.1)))
         .map(|(_, name)| name)
+}
+
+/// From 0 to 1. One slip of the finger is near in a short name, too.
+fn likeness(a: &str, b: &str) -> f64 {
+    match strsim::damerau_levenshtein(a, b) {
+        0 => 1.0,
+        1 if a.len() > 2 => 0.95,
+        _ => strsim::jaro_winkler(a, b).min(0.94),
+    }
 }
 
 /// A table or a list was due, and something else stands there.
@@ -185,4 +220,4 @@ fn misshapen(value: &Value, path: &str, model: &Value) -> Mistake {
 pub(super) const NODE: &str = "host = \"\"\nport = 5432\nweight = 1.0\n";
 
 /// As many elements as a list may have: one number in an environment variable must not fill the memory.
-const MAX_ITEMS: usize = 1000;
+const MAX_ITEMS: usize = 128;

@@ -7,7 +7,7 @@ use crate::log::{Event, start::Lines};
 /// Hands every line of a library to the log as event "foreign", from now on.
 pub(super) fn listen(lines: Lines, level: Level) {
     let level = least(level);
-    let log = Logger::root(LevelFilter::new(Foreign(lines), level).fuse(), slog::o!());
+    let log = Logger::root(LevelFilter::new(Foreign(lines), level).ignore_res(), slog::o!());
     slog_scope::set_global_logger(log).cancel_reset();
     // Where this log is not the first of the process, the bridge already stands.
     let _ = slog_stdlog::init();

@@ -27,7 +27,7 @@ pub(super) fn line(record: &Record<'_>, context: &OwnedKVList) -> Vec<u8> {
     // slog hands out the latest field first.
     for (key, value) in fields.found.iter().rev() {
         line.push(',');
-        if FIXED.contains(&key.as_ref()) {
+        if FIXED.contains(key) {
             push_json(&mut line, &format!("{key}_"));
         } else {
             push_json(&mut line, key);

@@ -5,6 +5,7 @@
 //! without limit at the end.
 
 use std::{
+    convert::Infallible,
     io::{self, ErrorKind, Write},
     panic::{RefUnwindSafe, UnwindSafe},
     sync::{
@@ -26,7 +27,8 @@ use crate::log::{Event, Form};
 pub struct Guard {
     lines: SyncSender<Vec<u8>>,
     ending: Arc<AtomicBool>,
-    written: Receiver<Never>,
+    /// Nothing is ever sent: that it ends is the news.
+    written: Receiver<Infallible>,
 }
 
 /// The writing end; cheap to clone, never waits.
@@ -35,10 +37,6 @@ pub(super) struct Queue {
     lines: SyncSender<Vec<u8>>,
     dropped: Arc<AtomicU64>,
 }
-
-/// What is never sent: only the end of its channel is news.
-#[derive(Debug)]
-enum Never {}
 
 struct Writer<W> {
     sink: W,

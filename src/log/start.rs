@@ -33,7 +33,6 @@ pub enum Form {
 /// what is queued when it is dropped, which has to be the last thing `main` does.
 ///
 /// Lines of libraries (the `log` crate, and `tracing` through it) and panics are logged from here on.
-#[must_use]
 pub fn start(settings: &Log) -> (Logger, Guard) {
     let (sink, queue) = (stdout(), settings.queue);
     let (lines, guard) = Lines::open(Form::of(settings.format), queue, sink);
@@ -44,7 +43,6 @@ pub fn start(settings: &Log) -> (Logger, Guard) {
 }
 
 /// A log on any sink, for tests and tools: nothing of the process is touched.
-#[must_use]
 pub fn to_sink(
     sink: impl Write + Send + 'static,
     form: Form,
@@ -94,7 +92,7 @@ impl Lines {
     }
 
     fn logger(self, level: Level) -> Logger {
-        Logger::root(LevelFilter::new(self, level).fuse(), slog::o!())
+        Logger::root(LevelFilter::new(self, level).ignore_res(), slog::o!())
     }
 }
 

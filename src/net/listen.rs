@@ -36,6 +36,13 @@ pub fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// Whether an error of [`tcp`] means anything but that this machine has no IPv6.
+#[must_use]
+pub fn has_ipv6(error: &io::Error) -> bool {
+    error.kind() != io::ErrorKind::AddrNotAvailable
+        && error.raw_os_error() != Some(nix::libc::EAFNOSUPPORT)
+}
+
 /// Binds `.s.PGSQL.<port>` in a directory. The file of a process that is gone is replaced; one that
 /// still answers is not.
 ///
