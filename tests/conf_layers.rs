@@ -75,10 +75,14 @@ fn the_sample_alone_gives_the_defaults_it_names() {
             },
             auth: Auth {
                 method: AuthMethod::ScramSha256,
+                hba_file: None,
                 users_file: None,
                 query: None,
                 query_database: "postgres".to_owned(),
-                query_cache: seconds(10),
+                query_cache: Duration::ZERO,
+                max_failures: Some(10),
+                failure_window: seconds(60),
+                lockout: seconds(60),
             },
             pool: Pool {
                 mode: PoolMode::Session,

@@ -24,7 +24,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, UserLookup},
     conf::Settings,
     event,
     net::Stream,
@@ -37,6 +37,7 @@ use crate::{
     shared::{
         directory::{CancelAsked, Directory, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -53,8 +54,10 @@ pub struct WorkerParts {
     pub topology: Arc<Topology>,
     /// The process's cancel keys.
     pub directory: Directory,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
     /// Sessions it has, as the listener counts them.
@@ -82,7 +85,17 @@ impl Worker {
     /// On the thread it will live on.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { number, settings, log, topology, directory, users, salts, load } = parts;
+        let WorkerParts {
+            number,
+            settings,
+            log,
+            topology,
+            directory,
+            files,
+            throttle,
+            salts,
+            load,
+        } = parts;
         let log = log.new(slog::o!("worker" => number));
         // A worker that is started again has no sessions, whatever its predecessor had.
         load.store(0, Ordering::Relaxed);
@@ -100,7 +113,8 @@ impl Worker {
             log,
             directory,
             cancels,
-            users,
+            files,
+            throttle,
             lookup,
             salts,
         });

@@ -14,7 +14,7 @@ use super::{
     run::{Relay, Scratch},
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, Rules, UserFile, UserLookup},
     conf::Settings,
     event,
     net::Stream,
@@ -27,6 +27,7 @@ use crate::{
     shared::{
         directory::{CancelAsked, Directory, Registration, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -48,8 +49,10 @@ pub struct HomeInner {
     pub directory: Directory,
     /// How cancel requests reach this worker.
     pub cancels: mpsc::UnboundedSender<CancelAsked>,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// `auth.query`, where there is one.
     pub lookup: Option<UserLookup>,
     /// Salts for users nobody knows.
@@ -257,7 +260,19 @@ impl Home {
     /// The users file.
     #[must_use]
     pub fn users(&self) -> &UserFile {
-        &self.0.users
+        &self.0.files.users
+    }
+
+    /// Who may come in from where, and how.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.0.files.rules
+    }
+
+    /// Failed logins.
+    #[must_use]
+    pub fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     /// `auth.query`, where there is one.
