@@ -79,7 +79,7 @@ fn the_sample_alone_gives_the_defaults_it_names() {
                 users_file: None,
                 query: None,
                 query_database: "postgres".to_owned(),
-                query_cache: Duration::ZERO,
+                query_cache: seconds(0),
                 max_failures: Some(10),
                 failure_window: seconds(60),
                 lockout: seconds(60),
