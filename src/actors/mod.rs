@@ -21,6 +21,3 @@ pub mod oversee;
 pub mod root;
 pub mod session;
 pub mod worker;
-
-#[cfg(all(test, feature = "real-nodes"))]
-mod tests;

@@ -31,7 +31,8 @@ use crate::{
     conf::{Mistakes, Settings},
     event,
     net::listen,
-    shared::{directory::Directory, throttle::Throttle},
+    pool::budget::Budget,
+    shared::{census::Census, directory::Directory, throttle::Throttle},
 };
 
 /// Why the proxy could not start.
@@ -71,6 +72,8 @@ struct Root {
     files: AuthFiles,
     throttle: Throttle,
     salts: MockSalts,
+    budget: Budget,
+    census: Census,
     known: Rc<Cell<Known>>,
     topology: Arc<Topology>,
     children: Nursery<Child>,
@@ -222,6 +225,7 @@ impl Root {
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
         let throttle = Throttle::new(Limits::of(&settings.auth));
+        let budget = Budget::new(settings.nodes.len(), settings.pool.max_per_node);
         Self {
             settings,
             log,
@@ -230,6 +234,8 @@ impl Root {
             files,
             throttle,
             salts,
+            budget,
+            census: Census::default(),
             known: Rc::default(),
             topology,
             children: Nursery::new(),
@@ -275,6 +281,8 @@ impl Root {
             files: self.files.clone(),
             throttle: self.throttle.clone(),
             salts: self.salts.clone(),
+            budget: self.budget.clone(),
+            census: self.census.clone(),
             load: Arc::clone(&seated.load),
         };
         let arbiter = seated.arbiter.handle();

@@ -27,14 +27,15 @@ use crate::{
     auth::{AuthFiles, MockSalts, UserLookup},
     conf::Settings,
     event,
-    net::Stream,
-    pool::pools::Pools,
+    net::{Stream, tcp},
+    pool::{budget::Budget, pools::Pools},
     relay::{
         control::{Control, Order},
         run::Scratch,
         serve::{Home, HomeInner},
     },
     shared::{
+        census::Census,
         directory::{CancelAsked, Directory, SessionId},
         local::LocalTopology,
         throttle::Throttle,
@@ -60,6 +61,10 @@ pub struct WorkerParts {
     pub throttle: Throttle,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Server connections the nodes may have.
+    pub budget: Budget,
+    /// The process's clients.
+    pub census: Census,
     /// Sessions it has, as the listener counts them.
     pub load: Arc<AtomicUsize>,
 }
@@ -76,7 +81,7 @@ pub struct Worker {
     draining: bool,
 }
 
-/// How often idle server connections are looked after.
+/// How often idle server connections, and silent clients, are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
 
 // === impl Worker ===
@@ -94,6 +99,8 @@ impl Worker {
             files,
             throttle,
             salts,
+            budget,
+            census,
             load,
         } = parts;
         let log = log.new(slog::o!("worker" => number));
@@ -106,7 +113,7 @@ impl Worker {
             UserLookup::new(query, &auth.query_database, settings.monitor.clone(), keep, attempt)
         });
         let home = Home::new(HomeInner {
-            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone())),
+            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget)),
             topology: LocalTopology::new(topology),
             scratch: Scratch::new(),
             settings,
@@ -117,6 +124,7 @@ impl Worker {
             throttle,
             lookup,
             salts,
+            census,
         });
         Self {
             home,
@@ -151,7 +159,13 @@ impl Actor for Worker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         watch_children(ctx);
-        ctx.run_interval(SWEEP, |worker, _| worker.home.pools().sweep());
+        ctx.run_interval(SWEEP, |worker, _| {
+            worker.home.pools().sweep();
+            let limits = &worker.home.settings().limits;
+            for control in worker.controls.values() {
+                control.look(SWEEP, limits);
+            }
+        });
         if let Some(mut asked) = self.cancels.take() {
             ctx.add_stream(futures::stream::poll_fn(move |cx| asked.poll_recv(cx)));
         }
@@ -163,7 +177,10 @@ impl Handler<Adopt> for Worker {
 
     fn handle(&mut self, Adopt { socket }: Adopt, _: &mut Self::Context) {
         let stream = match socket {
-            Socket::Tcp(socket) => TcpStream::from_std(socket).map(Stream::from),
+            Socket::Tcp(socket) => TcpStream::from_std(socket).and_then(|socket| {
+                tcp::set_up(&socket, &self.home.settings().tcp)?;
+                Ok(Stream::from(socket))
+            }),
             Socket::Unix(socket) => UnixStream::from_std(socket).map(Stream::from),
         };
         match stream {

@@ -271,11 +271,12 @@ impl UserLookup {
 // === impl LookupError ===
 
 impl LookupError {
-    /// Whether another node may do better: this one is unreachable, silent, shutting down, starting up, or
+    /// Whether another node, or another moment, may do better: this one is unreachable, silent, shutting down, starting up, or
     /// out of resources (SQLSTATE classes 08, 53, 57, 58 and XX).
-    fn is_of_the_node(&self) -> bool {
+    #[must_use]
+    pub fn is_of_the_node(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Silent { .. } => true,
+            Self::NoNode | Self::Connect { .. } | Self::Silent { .. } => true,
             Self::Query { source, .. } => source.code().is_none_or(|state| {
                 ["08", "53", "57", "58", "XX"].iter().any(|class| state.code().starts_with(class))
             }),

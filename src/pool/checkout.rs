@@ -3,9 +3,10 @@
 use std::{rc::Rc, time::Duration};
 
 use failover::{NodeId, Role, Status, Topology};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
+    budget::Permit,
     login::OpenError,
     pools::Pools,
     server::{Identity, PoolKey, ServerLink},
@@ -24,14 +25,31 @@ pub enum CheckoutError {
         /// The last attempt's error.
         last: Option<OpenError>,
     },
+    /// No server connection became free within `limits.query_wait_timeout`.
+    #[error(
+        "no server connection to node {node} became free within limits.query_wait_timeout ({} ms)",
+        limit.as_millis()
+    )]
+    QueueTimeout {
+        /// Which node.
+        node: NodeId,
+        /// The limit.
+        limit: Duration,
+    },
     /// The primary answered, and will not have this client.
     #[error(transparent)]
     Refused(OpenError),
 }
 
-/// Pauses between attempts at a node that should be there and is not: doubled each time up to the
-/// second of these.
-const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long, and how often, something is tried that a node should do and does not.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    deadline: Instant,
+    pause: Duration,
+}
+
+/// The first and the longest pause between two attempts; each is twice the one before.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// The node that a new session goes to: the primary.
 #[must_use]
@@ -51,34 +69,61 @@ pub async fn take(
     credentials: Option<&Credentials>,
 ) -> Result<ServerLink, CheckoutError> {
     let held = pools.settings().failover.hold_timeout;
-    let deadline = Instant::now() + held;
-    let mut pause = RETRY.0;
+    let mut patience = Patience::new(held);
     let mut last = None;
     loop {
         let changed = topology.changed();
-        let Some(node) = primary(&topology.current()) else {
-            if timeout_at(deadline, changed).await.is_err() {
-                return Err(CheckoutError::NoPrimary { held, last });
+        if let Some(node) = primary(&topology.current()) {
+            let key = PoolKey { identity: Rc::clone(identity), node };
+            if let Some(link) = pools.take_parked(&key) {
+                return Ok(link);
             }
-            continue;
-        };
-        let key = PoolKey { identity: Rc::clone(identity), node };
-        if let Some(link) = pools.take_parked(&key) {
-            return Ok(link);
+            let permit = match pools.try_permit(&key) {
+                Some(permit) => permit,
+                None => match wait_in_line(pools, &key).await? {
+                    Turn::Returned(link) => return Ok(*link),
+                    Turn::Open(permit) => permit,
+                },
+            };
+            match pools.open(key, credentials, permit).await {
+                Ok(link) => return Ok(link),
+                Err(error) if error.is_of_the_node() => last = Some(error),
+                Err(error) => return Err(CheckoutError::Refused(error)),
+            }
         }
-        match pools.open(key, credentials).await {
-            Ok(link) => return Ok(link),
-            Err(error) if error.is_of_the_node() => last = Some(error),
-            Err(error) => return Err(CheckoutError::Refused(error)),
-        }
-        if Instant::now() >= deadline {
+        if !patience.wait(changed).await {
             return Err(CheckoutError::NoPrimary { held, last });
         }
-        // A change of the topology is worth an attempt at once.
-        tokio::select! {
-            () = changed => pause = RETRY.0,
-            () = sleep_until(deadline.min(Instant::now() + pause)) => pause = RETRY.1.min(pause * 2),
+    }
+}
+
+/// What a place in line leads to.
+enum Turn {
+    /// A connection of the right pool that somebody gave back.
+    Returned(Box<ServerLink>),
+    /// Leave to open one.
+    Open(Permit),
+}
+
+async fn wait_in_line(pools: &Pools, key: &PoolKey) -> Result<Turn, CheckoutError> {
+    let limit = pools.settings().limits.query_wait_timeout;
+    let returned = pools.wait_for_returned(key);
+    tokio::select! {
+        biased;
+        Ok(link) = returned => Ok(Turn::Returned(Box::new(link))),
+        permit = pools.permit(key) => Ok(Turn::Open(permit)),
+        limit = over(limit) => Err(CheckoutError::QueueTimeout { node: key.node, limit }),
+    }
+}
+
+/// Returns when `limit` is over; never where there is none.
+pub async fn over(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
         }
+        None => std::future::pending().await,
     }
 }
 
@@ -90,4 +135,30 @@ pub fn answering_nodes(topology: &Topology) -> Vec<NodeId> {
         (node.status == Status::Up && node.role == Role::Standby).then_some(id)
     });
     topology.primary.into_iter().chain(in_service).collect()
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// Lasts for `limit` from now.
+    #[must_use]
+    pub fn new(limit: Duration) -> Self {
+        Self { deadline: Instant::now() + limit, pause: PAUSES.0 }
+    }
+
+    /// Waits until it is time for another attempt: at once when the topology has changed, after a pause
+    /// otherwise. False: the time is up.
+    pub async fn wait(&mut self, changed: impl Future<Output = ()>) -> bool {
+        let now = Instant::now();
+        if now >= self.deadline {
+            return false;
+        }
+        tokio::select! {
+            () = changed => self.pause = PAUSES.0,
+            () = sleep_until(self.deadline.min(now + self.pause)) => {
+                self.pause = PAUSES.1.min(self.pause * 2);
+            }
+        }
+        true
+    }
 }

@@ -6,6 +6,7 @@ use failover::NodeId;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{
+    budget::Permit,
     cancel::CancelTarget,
     parameters::Parameters,
     server::{Identity, PoolKey, ServerLink},
@@ -82,10 +83,11 @@ pub async fn open(
     key: PoolKey,
     node: &Node,
     credentials: Option<&Credentials>,
+    permit: Permit,
     limit: Duration,
 ) -> Result<ServerLink, OpenError> {
     let id = key.node;
-    tokio::time::timeout(limit, log_in(key, node, credentials))
+    tokio::time::timeout(limit, log_in(key, node, credentials, permit))
         .await
         .unwrap_or(Err(OpenError::Timeout { node: id, limit }))
 }
@@ -114,6 +116,7 @@ async fn log_in(
     key: PoolKey,
     node: &Node,
     credentials: Option<&Credentials>,
+    permit: Permit,
 ) -> Result<ServerLink, OpenError> {
     let id = key.node;
     let io_error = |error| OpenError::Connect { node: id, error };
@@ -182,6 +185,7 @@ async fn log_in(
         key,
         cancel: Rc::new(CancelTarget::new(node.clone(), cancel)),
         opened: Instant::now(),
+        permit,
         doubt: None,
     })
 }

@@ -21,7 +21,11 @@ use crate::{
     conf::settings::AuthMethod,
     event,
     net::{Inbox, Stream, inbox::InboxError, stream::Outbox},
-    pool::{checkout, parameters::Parameters, server::Identity},
+    pool::{
+        checkout::{self, Patience},
+        parameters::Parameters,
+        server::Identity,
+    },
     protocol::{
         scan::{HEADER_LENGTH, Scanner},
         sqlstate,
@@ -29,7 +33,10 @@ use crate::{
         tag,
         write::{self, Error},
     },
-    shared::directory::{LONG_SECRET, SHORT_SECRET, SessionId},
+    shared::{
+        census::{Full, Place},
+        directory::{LONG_SECRET, Registration, SHORT_SECRET, SessionId},
+    },
 };
 
 /// Bytes of the longest message a client sends while logging in (PostgreSQL's
@@ -91,16 +98,20 @@ pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<C
 struct Admitted {
     identity: Rc<Identity>,
     credentials: Option<Credentials>,
-    registration: crate::shared::directory::Registration,
+    registration: Registration,
+    place: Place,
     replication: bool,
     outbox: Outbox,
 }
 
 async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admitted, Shut> {
     let startup = startup(door, home).await?;
+    let limits = &home.settings().limits;
+    let mut place = home.census().enter(limits).map_err(full)?;
     let mut outbox = Outbox::default();
     let version = negotiate(&startup, &mut outbox);
     let credentials = prove(door, &startup, home).await?;
+    place.name(limits, &startup.user, &startup.database).map_err(full)?;
     write::authentication_ok(outbox.append());
 
     let length = if version.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
@@ -111,7 +122,7 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
     let mut parameters = startup.parameters;
     parameters.sort_unstable();
     let identity = Rc::new(Identity { user: startup.user, database: startup.database, parameters });
-    Ok(Admitted { identity, credentials, registration, replication, outbox })
+    Ok(Admitted { identity, credentials, registration, place, replication, outbox })
 }
 
 /// Answers encryption requests, carries a cancel request, and returns the startup packet.
@@ -232,19 +243,33 @@ async fn secret_of(candidate: &Candidate<'_>) -> Result<Option<StoredSecret>, Sh
         return Ok(Some(secret.clone()));
     }
     let Some(lookup) = home.lookup() else { return Ok(None) };
-    let nodes = checkout::answering_nodes(&home.topology().current());
-    let nodes: Vec<_> =
-        nodes.iter().map(|node| home.settings().nodes[node.index()].clone()).collect();
-    lookup.find(&nodes, user).await.map_err(|error| {
-        Shut::With(
-            Error::fatal(
-                sqlstate::CANNOT_CONNECT_NOW,
-                "the proxy cannot look up this user on any node",
-            )
-            .hint("Try again later; the proxy's log says what the nodes answered."),
-            candidate.named(&error),
-        )
-    })
+    let mut patience = Patience::new(home.settings().failover.hold_timeout);
+    loop {
+        let changed = home.topology().changed();
+        let nodes = checkout::answering_nodes(&home.topology().current());
+        let nodes: Vec<_> =
+            nodes.iter().map(|node| home.settings().nodes[node.index()].clone()).collect();
+        let error = match lookup.find(&nodes, user).await {
+            Ok(secret) => return Ok(secret),
+            Err(error) => error,
+        };
+        if !error.is_of_the_node() || !patience.wait(changed).await {
+            return Err(Shut::With(
+                Error::fatal(
+                    sqlstate::CANNOT_CONNECT_NOW,
+                    "the proxy cannot look up this user on any node",
+                )
+                .hint("Try again later; the proxy's log says what the nodes answered."),
+                candidate.named(&error),
+            ));
+        }
+    }
+}
+
+/// As PostgreSQL says it; which limit it is only the log learns.
+fn full(full: Full) -> Shut {
+    let error = Error::fatal(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+    Shut::With(error, full.to_string())
 }
 
 // === impl Candidate ===
@@ -334,6 +359,7 @@ impl Admitted {
             credentials: self.credentials,
             told: Rc::new(Parameters::default()),
             registration: self.registration,
+            place: self.place,
             replication: self.replication,
         }
     }

@@ -3,9 +3,11 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`local`] | this thread's current topology |
-//! | [`directory`] | cancel key to session: the one map that threads share |
-//! | [`throttle`] | how often logins have failed, whichever thread they failed on |
+//! | [`census`] | how many clients there are, over all threads |
+//! | [`directory`] | cancel key to session, over all threads |
+//! | [`throttle`] | how often logins have failed, over all threads |
 
+pub mod census;
 pub mod directory;
 pub mod local;
 pub mod throttle;

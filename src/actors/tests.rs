@@ -1,1 +1,0 @@
-//! Sessions on real nodes, through the actors in this process.
