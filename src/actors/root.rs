@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use super::{
+    certificates::CertificateKeeper,
     coordinator::Coordinator,
     listener::{ClientListener, Door, Seat, Seats},
     message::{Apply, Drain, Halt, StopAsked},
@@ -27,9 +28,9 @@ use super::{
 };
 use crate::{
     auth::{MockSalts, UserFile},
-    conf::{Settings, settings::AuthMethod},
+    conf::{Settings, certificates::Flaw, settings::AuthMethod},
     event,
-    net::listen,
+    net::{Tls, listen},
     shared::directory::Directory,
 };
 
@@ -47,6 +48,9 @@ pub enum StartError {
     /// The users file is missing or wrong.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Users(Vec<crate::auth::users::Mistake>),
+    /// A certificate file has been spoilt since the configuration was checked.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Certificates(Vec<Flaw>),
     /// The system refuses something basic.
     #[error("cannot start: {0}")]
     System(String),
@@ -57,6 +61,7 @@ pub enum StartError {
 enum Child {
     Coordinator,
     ClientListener,
+    CertificateKeeper,
     Worker(usize),
 }
 
@@ -69,6 +74,7 @@ struct Root {
     directory: Directory,
     users: Arc<UserFile>,
     salts: MockSalts,
+    tls: Tls,
     known: Rc<Cell<Known>>,
     topology: Arc<Topology>,
     children: Nursery<Child>,
@@ -76,6 +82,7 @@ struct Root {
     workers: Vec<Seated>,
     coordinator: Overseen<Coordinator>,
     listener: Overseen<ClientListener>,
+    certificates: Overseen<CertificateKeeper>,
     stopping: bool,
     /// Told when Root is done.
     done: Option<oneshot::Sender<()>>,
@@ -106,12 +113,13 @@ pub fn run(settings: Arc<Settings>, log: Logger) -> Result<(), StartError> {
         None => UserFile::default(),
     };
     let salts = MockSalts::random().map_err(|error| StartError::System(error.to_string()))?;
+    let tls = Tls::load(&settings).map_err(StartError::Certificates)?;
     let system = System::new();
     system.block_on(async move {
         let doors = open_doors(&settings)?;
         announce(&settings, &log);
         let (done, finished) = oneshot::channel();
-        let root = Root::new(settings, log, doors, users, salts, done);
+        let root = Root::new(settings, log, doors, users, salts, tls, done);
         let root = root.start();
         hear_signals(&root).map_err(|error| StartError::System(error.to_string()))?;
         // An error means that Root itself ended: nothing is left to wait for.
@@ -207,6 +215,7 @@ impl Root {
         doors: Vec<Door>,
         users: UserFile,
         salts: MockSalts,
+        tls: Tls,
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
@@ -217,6 +226,7 @@ impl Root {
             directory: Directory::default(),
             users: Arc::new(users),
             salts,
+            tls,
             known: Rc::default(),
             topology,
             children: Nursery::new(),
@@ -224,6 +234,7 @@ impl Root {
             workers: Vec::new(),
             coordinator: Overseen::new(),
             listener: Overseen::new(),
+            certificates: Overseen::new(),
             stopping: false,
             done: Some(done),
         }
@@ -236,6 +247,7 @@ impl Root {
                 let coordinator = Coordinator::new(
                     settings,
                     log,
+                    self.tls.clone(),
                     ctx.address().recipient(),
                     Rc::clone(&self.known),
                     &self.topology,
@@ -246,6 +258,11 @@ impl Root {
                 let (doors, seats) = (self.doors.clone(), Rc::clone(&self.seats));
                 let listener = ClientListener::new(doors, seats, self.log.clone());
                 self.listener.address = Some(self.children.start(child, |_| listener));
+            }
+            Child::CertificateKeeper => {
+                let (settings, log) = (Arc::clone(&self.settings), self.log.clone());
+                let keeper = CertificateKeeper::new(settings, log, self.tls.clone());
+                self.certificates.address = Some(self.children.start(child, |_| keeper));
             }
             Child::Worker(number) => self.start_worker(number),
         }
@@ -261,6 +278,7 @@ impl Root {
             directory: self.directory.clone(),
             users: Arc::clone(&self.users),
             salts: self.salts.clone(),
+            tls: self.tls.clone(),
             load: Arc::clone(&seated.load),
         };
         let arbiter = seated.arbiter.handle();
@@ -279,6 +297,7 @@ impl Root {
         match child {
             Child::Coordinator => &mut self.coordinator.policy,
             Child::ClientListener => &mut self.listener.policy,
+            Child::CertificateKeeper => &mut self.certificates.policy,
             Child::Worker(number) => &mut self.workers[number].worker.policy,
         }
     }
@@ -359,6 +378,7 @@ impl Actor for Root {
             self.workers.push(Seated { arbiter, worker: Overseen::new(), load });
             self.start_child(Child::Worker(number), ctx);
         }
+        self.start_child(Child::CertificateKeeper, ctx);
         self.start_child(Child::Coordinator, ctx);
         self.start_child(Child::ClientListener, ctx);
     }
@@ -452,6 +472,7 @@ impl std::fmt::Display for Child {
         match self {
             Self::Coordinator => f.write_str("the coordinator"),
             Self::ClientListener => f.write_str("the client listener"),
+            Self::CertificateKeeper => f.write_str("the keeper of certificates"),
             Self::Worker(number) => write!(f, "worker {number}"),
         }
     }

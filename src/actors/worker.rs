@@ -27,7 +27,7 @@ use crate::{
     auth::{MockSalts, UserFile, UserLookup},
     conf::Settings,
     event,
-    net::Stream,
+    net::{Stream, Tls},
     pool::pools::Pools,
     relay::{
         control::{Control, Order},
@@ -57,6 +57,8 @@ pub struct WorkerParts {
     pub users: Arc<UserFile>,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// Sessions it has, as the listener counts them.
     pub load: Arc<AtomicUsize>,
 }
@@ -82,7 +84,8 @@ impl Worker {
     /// On the thread it will live on.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { number, settings, log, topology, directory, users, salts, load } = parts;
+        let WorkerParts { number, settings, log, topology, directory, users, salts, tls, load } =
+            parts;
         let log = log.new(slog::o!("worker" => number));
         // A worker that is started again has no sessions, whatever its predecessor had.
         load.store(0, Ordering::Relaxed);
@@ -91,9 +94,10 @@ impl Worker {
         let lookup = auth.query.as_ref().map(|query| {
             let (keep, attempt) = (auth.query_cache, settings.pool.connect_timeout);
             UserLookup::new(query, &auth.query_database, settings.monitor.clone(), keep, attempt)
+                .with_tls(tls.clone())
         });
         let home = Home::new(HomeInner {
-            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone())),
+            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), tls.clone())),
             topology: LocalTopology::new(topology),
             scratch: Scratch::new(),
             settings,
@@ -103,6 +107,7 @@ impl Worker {
             users,
             lookup,
             salts,
+            tls,
         });
         Self {
             home,
