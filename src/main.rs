@@ -1,19 +1,20 @@
 //! Arguments, configuration, log, and then the server.
 
-use std::sync::Arc;
+use std::{process::ExitCode, sync::Arc};
 
 use clap::Parser;
 
 use understudy::{
     actors,
     cli::{self, Arguments, Command, ConfigurationArguments, Exit},
-    conf, event, log,
+    conf, event, lab, log,
 };
 
-fn main() -> Exit {
+fn main() -> ExitCode {
     match Arguments::parse().into_command() {
-        Command::Run(arguments) => run(&arguments),
-        Command::Check(arguments) => cli::check(&arguments),
+        Command::Run(arguments) => run(&arguments).into(),
+        Command::Check(arguments) => cli::check(&arguments).into(),
+        Command::Lab(arguments) => lab::run(&arguments),
     }
 }
 

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use understudy::conf::{
     self, Flag, Loaded, Sources,
     settings::{
-        Auth, AuthMethod, Failover, HealthCheck, Listen, Log, LogFormat, Monitor, Node, Pool,
-        PoolMode, Process, Settings,
+        Auth, AuthMethod, Failover, HealthCheck, Limits, Listen, Log, LogFormat, Monitor, Node,
+        Pool, PoolMode, Process, Settings, Tcp,
     },
 };
 
@@ -78,15 +78,33 @@ fn the_sample_alone_gives_the_defaults_it_names() {
                 users_file: None,
                 query: None,
                 query_database: "postgres".to_owned(),
-                query_cache: seconds(10),
+                query_cache: seconds(0),
             },
             pool: Pool {
                 mode: PoolMode::Session,
                 max_idle: 20,
                 idle_timeout: Some(seconds(600)),
                 max_lifetime: Some(seconds(3600)),
+                max_per_node: Some(90),
                 connect_timeout: seconds(5),
                 reset_query: "DISCARD ALL".to_owned(),
+            },
+            limits: Limits {
+                max_clients: Some(10_000),
+                max_clients_per_user: None,
+                max_clients_per_database: None,
+                query_wait_timeout: Some(seconds(120)),
+                query_wait_notify: Some(seconds(5)),
+                client_idle_timeout: None,
+                idle_transaction_timeout: None,
+                client_write_timeout: Some(seconds(900)),
+                max_statement_size: 1_073_741_823,
+            },
+            tcp: Tcp {
+                keepalive_idle: seconds(60),
+                keepalive_interval: seconds(10),
+                keepalive_count: 6,
+                user_timeout: None,
             },
             monitor: Monitor {
                 user: "understudy".to_owned(),

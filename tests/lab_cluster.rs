@@ -1,5 +1,6 @@
 //! The lab's nodes as the tests of the whole project rely on them: made, broken, repaired, gone.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "these are tests, helpers included")]
 
 use std::{
     fs,
@@ -262,7 +263,7 @@ fn a_killed_node_leaves_no_process_and_starts_again() {
     let dir = cluster.node(0).dir().to_owned();
     assert!(processes_in(&dir).len() > 3, "a postmaster has company");
     cluster.kill(0).unwrap();
-    assert_eq!(processes_in(&dir), []);
+    assert_eq!(processes_in(&dir), Vec::<i32>::new());
     assert_eq!(cluster.node(0).state(), NodeState::Stopped);
     assert_eq!(cluster.node(0).pid(), None);
     assert!(!processes_in(cluster.node(1).dir()).is_empty(), "the neighbour lives");
@@ -292,7 +293,7 @@ fn a_paused_node_is_silent_and_resumes() {
     cluster.stop(1, StopMode::Fast).unwrap();
     cluster.pause(0).unwrap();
     cluster.kill(0).unwrap();
-    assert_eq!(processes_in(cluster.dir()), []);
+    assert_eq!(processes_in(cluster.dir()), Vec::<i32>::new());
 }
 
 #[test]
@@ -350,12 +351,26 @@ fn dropping_a_cluster_leaves_no_process_and_no_file() {
     cluster.pause(2).unwrap();
     drop(cluster);
     assert!(!dir.exists());
-    assert_eq!(processes_in(&dir), []);
+    assert_eq!(processes_in(&dir), Vec::<i32>::new());
     for port in ports {
         let error = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
     }
     drop(client);
+}
+
+#[test]
+fn what_a_killed_test_left_is_swept_up() {
+    // As a cluster's directory looks when its process was killed: nobody holds the lock.
+    let neighbour = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    let left =
+        neighbour.dir().with_file_name(format!("understudy-lab-left-{}", std::process::id()));
+    fs::create_dir_all(left.join("node0/data")).unwrap();
+    fs::write(left.join("held"), "").unwrap();
+    let cluster = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    assert!(!left.exists());
+    assert_eq!(neighbour.value(0, "SELECT 1").unwrap(), "1");
+    drop(cluster);
 }
 
 #[test]
@@ -424,6 +439,10 @@ fn what_is_missing_or_in_the_way_is_named_with_its_remedy() {
     let deep = ClusterSpec { dir: Some(long), ..ClusterSpec::with_nodes(1) };
     assert!(matches!(Cluster::create(deep), Err(LabError::PathTooLong { .. })));
 
+    let alone = ClusterSpec { synchronous: true, ..ClusterSpec::with_nodes(1) };
+    let error = Cluster::create(alone).unwrap_err().to_string();
+    assert!(error.contains("needs a second node"), "{error}");
+
     let broken = ClusterSpec {
         settings: vec![("work_mem".into(), "a lot".into())],
         ..ClusterSpec::with_nodes(1)
@@ -438,7 +457,7 @@ fn a_stopped_primary_takes_its_standbys_along_to_the_last_byte() {
     as_login(&cluster, 0, Login::App, "CREATE TABLE t AS SELECT generate_series(1, 10000) n")
         .unwrap();
     cluster.stop_all(StopMode::Fast).unwrap();
-    assert_eq!(processes_in(cluster.dir()), []);
+    assert_eq!(processes_in(cluster.dir()), Vec::<i32>::new());
     for id in 0..3 {
         cluster.start(id).unwrap();
     }

@@ -115,7 +115,6 @@ impl Door {
         match self {
             Self::Tcp(listener) => {
                 let (socket, _) = listener.accept().await?;
-                socket.set_nodelay(true)?;
                 Ok(Socket::Tcp(socket.into_std()?))
             }
             Self::Unix(door) => Ok(Socket::Unix(door.listener.accept().await?.0.into_std()?)),

@@ -31,7 +31,8 @@ use crate::{
     conf::{Settings, certificates::Flaw, settings::AuthMethod},
     event,
     net::{Tls, listen},
-    shared::directory::Directory,
+    pool::budget::Budget,
+    shared::{census::Census, directory::Directory},
 };
 
 /// Why the proxy could not start.
@@ -75,6 +76,8 @@ struct Root {
     users: Arc<UserFile>,
     salts: MockSalts,
     tls: Tls,
+    budget: Budget,
+    census: Census,
     known: Rc<Cell<Known>>,
     topology: Arc<Topology>,
     children: Nursery<Child>,
@@ -219,6 +222,7 @@ impl Root {
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
+        let budget = Budget::new(settings.nodes.len(), settings.pool.max_per_node);
         Self {
             settings,
             log,
@@ -227,6 +231,8 @@ impl Root {
             users: Arc::new(users),
             salts,
             tls,
+            budget,
+            census: Census::default(),
             known: Rc::default(),
             topology,
             children: Nursery::new(),
@@ -279,6 +285,8 @@ impl Root {
             users: Arc::clone(&self.users),
             salts: self.salts.clone(),
             tls: self.tls.clone(),
+            budget: self.budget.clone(),
+            census: self.census.clone(),
             load: Arc::clone(&seated.load),
         };
         let arbiter = seated.arbiter.handle();

@@ -27,14 +27,15 @@ use crate::{
     auth::{MockSalts, UserFile, UserLookup},
     conf::Settings,
     event,
-    net::{Stream, Tls},
-    pool::pools::Pools,
+    net::{Stream, Tls, tcp},
+    pool::{budget::Budget, pools::Pools},
     relay::{
         control::{Control, Order},
         run::Scratch,
         serve::{Home, HomeInner},
     },
     shared::{
+        census::Census,
         directory::{CancelAsked, Directory, SessionId},
         local::LocalTopology,
     },
@@ -59,6 +60,10 @@ pub struct WorkerParts {
     pub salts: MockSalts,
     /// Certificates, and whom we believe.
     pub tls: Tls,
+    /// Server connections the nodes may have.
+    pub budget: Budget,
+    /// The process's clients.
+    pub census: Census,
     /// Sessions it has, as the listener counts them.
     pub load: Arc<AtomicUsize>,
 }
@@ -75,7 +80,7 @@ pub struct Worker {
     draining: bool,
 }
 
-/// How often idle server connections are looked after.
+/// How often idle server connections, and silent clients, are looked after.
 const SWEEP: Duration = Duration::from_secs(1);
 
 // === impl Worker ===
@@ -84,8 +89,19 @@ impl Worker {
     /// On the thread it will live on.
     #[must_use]
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { number, settings, log, topology, directory, users, salts, tls, load } =
-            parts;
+        let WorkerParts {
+            number,
+            settings,
+            log,
+            topology,
+            directory,
+            users,
+            salts,
+            tls,
+            budget,
+            census,
+            load,
+        } = parts;
         let log = log.new(slog::o!("worker" => number));
         // A worker that is started again has no sessions, whatever its predecessor had.
         load.store(0, Ordering::Relaxed);
@@ -97,7 +113,7 @@ impl Worker {
                 .with_tls(tls.clone())
         });
         let home = Home::new(HomeInner {
-            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), tls.clone())),
+            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget, tls.clone())),
             topology: LocalTopology::new(topology),
             scratch: Scratch::new(),
             settings,
@@ -108,6 +124,7 @@ impl Worker {
             lookup,
             salts,
             tls,
+            census,
         });
         Self {
             home,
@@ -142,7 +159,13 @@ impl Actor for Worker {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         watch_children(ctx);
-        ctx.run_interval(SWEEP, |worker, _| worker.home.pools().sweep());
+        ctx.run_interval(SWEEP, |worker, _| {
+            worker.home.pools().sweep();
+            let limits = &worker.home.settings().limits;
+            for control in worker.controls.values() {
+                control.look(SWEEP, limits);
+            }
+        });
         if let Some(mut asked) = self.cancels.take() {
             ctx.add_stream(futures::stream::poll_fn(move |cx| asked.poll_recv(cx)));
         }
@@ -154,7 +177,10 @@ impl Handler<Adopt> for Worker {
 
     fn handle(&mut self, Adopt { socket }: Adopt, _: &mut Self::Context) {
         let stream = match socket {
-            Socket::Tcp(socket) => TcpStream::from_std(socket).map(Stream::from),
+            Socket::Tcp(socket) => TcpStream::from_std(socket).and_then(|socket| {
+                tcp::set_up(&socket, &self.home.settings().tcp)?;
+                Ok(Stream::from(socket))
+            }),
             Socket::Unix(socket) => UnixStream::from_std(socket).map(Stream::from),
         };
         match stream {

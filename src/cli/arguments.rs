@@ -7,7 +7,10 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::conf::{Flag, Sources};
+use crate::{
+    conf::{Flag, Sources},
+    lab,
+};
 
 /// A PostgreSQL proxy that keeps applications connected when a database node dies.
 #[derive(Debug, Parser)]
@@ -29,6 +32,8 @@ pub enum Command {
     /// Read the configuration, report every mistake in it, and do nothing else
     #[command(after_help = EXIT_CODES)]
     Check(CheckArguments),
+    /// Three real PostgreSQL nodes with the proxy in front of them, to try and to break
+    Lab(lab::Args),
 }
 
 /// `understudy check`
@@ -73,6 +78,7 @@ impl Arguments {
     pub fn into_command(self) -> Command {
         match self.command {
             None => Command::Run(self.configuration),
+            Some(Command::Lab(lab)) => Command::Lab(lab),
             Some(Command::Run(own)) => Command::Run(own.over(self.configuration)),
             Some(Command::Check(CheckArguments { show, configuration })) => {
                 let configuration = configuration.over(self.configuration);

@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     io::{self, Write},
-    process::{ExitCode, Termination},
+    process::ExitCode,
 };
 
 use crate::conf::Mistakes;
@@ -35,8 +35,8 @@ pub fn refuse(mistakes: &Mistakes) -> Exit {
 
 // === impl Exit ===
 
-impl Termination for Exit {
-    fn report(self) -> ExitCode {
-        ExitCode::from(self as u8)
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
     }
 }

@@ -12,15 +12,15 @@ use config::Value;
 use zeroize::Zeroizing;
 
 use crate::conf::{
-    kinds::{Addresses, LONGEST_SOCKET, SOCKET_NAME},
+    kinds::{Addresses, LONGEST_SOCKET, SOCKET_NAME, Whole},
     load::DEFAULT,
     mistake::Mistake,
     raw::{self, Raw},
     schema::{at, place},
     secret::Secret,
     settings::{
-        Auth, AuthMethod, Failover, HealthCheck, Listen, Log, Monitor, Node, Pool, Process,
-        Settings,
+        Auth, AuthMethod, Failover, HealthCheck, Limits, Listen, Log, Monitor, Node, Pool, Process,
+        Settings, Tcp,
     },
     tls,
     written::{Given, Kind},
@@ -40,6 +40,8 @@ pub(super) fn settings(
     let client_tls = tls::client_tls(&mut reader, raw.client_tls);
     let server_tls = tls::server_tls(&mut reader, raw.server_tls);
     let pool = pool(&mut reader, raw.pool);
+    let limits = limits(&mut reader, raw.limits);
+    let tcp = tcp(&mut reader, raw.tcp);
     let monitor = monitor(&mut reader, raw.monitor);
     let health_check = health_check(&mut reader, raw.health_check);
     let hold_timeout = reader.take("failover.hold_timeout", raw.failover.hold_timeout);
@@ -52,6 +54,8 @@ pub(super) fn settings(
         client_tls: client_tls?,
         server_tls: server_tls?,
         pool: pool?,
+        limits: limits?,
+        tcp: tcp?,
         monitor: monitor?,
         health_check: health_check?,
         failover: Failover { hold_timeout: hold_timeout?.0 },
@@ -230,6 +234,7 @@ fn pool(reader: &mut Reader<'_>, raw: raw::Pool) -> Option<Pool> {
     let max_idle = reader.take("pool.max_idle", raw.max_idle);
     let idle_timeout = reader.take("pool.idle_timeout", raw.idle_timeout);
     let max_lifetime = reader.take("pool.max_lifetime", raw.max_lifetime);
+    let max_per_node = reader.take("pool.max_per_node", raw.max_per_node);
     let connect_timeout = reader.take("pool.connect_timeout", raw.connect_timeout);
     let reset_query = reader.take("pool.reset_query", raw.reset_query);
     Some(Pool {
@@ -237,9 +242,51 @@ fn pool(reader: &mut Reader<'_>, raw: raw::Pool) -> Option<Pool> {
         max_idle: usize::try_from(max_idle?.0).ok()?,
         idle_timeout: idle_timeout?.0,
         max_lifetime: max_lifetime?.0,
+        max_per_node: at_most(max_per_node?),
         connect_timeout: connect_timeout?.0,
         reset_query: reset_query?.0,
     })
+}
+
+fn limits(reader: &mut Reader<'_>, raw: raw::Limits) -> Option<Limits> {
+    let clients = reader.take("limits.max_clients", raw.max_clients);
+    let per_user = reader.take("limits.max_clients_per_user", raw.max_clients_per_user);
+    let per_database = reader.take("limits.max_clients_per_database", raw.max_clients_per_database);
+    let wait = reader.take("limits.query_wait_timeout", raw.query_wait_timeout);
+    let notify = reader.take("limits.query_wait_notify", raw.query_wait_notify);
+    let idle = reader.take("limits.client_idle_timeout", raw.client_idle_timeout);
+    let transaction = reader.take("limits.idle_transaction_timeout", raw.idle_transaction_timeout);
+    let write = reader.take("limits.client_write_timeout", raw.client_write_timeout);
+    let statement = reader.take("limits.max_statement_size", raw.max_statement_size);
+    Some(Limits {
+        max_clients: at_most(clients?),
+        max_clients_per_user: at_most(per_user?),
+        max_clients_per_database: at_most(per_database?),
+        query_wait_timeout: wait?.0,
+        query_wait_notify: notify?.0,
+        client_idle_timeout: idle?.0,
+        idle_transaction_timeout: transaction?.0,
+        client_write_timeout: write?.0,
+        max_statement_size: usize::try_from(statement?.0).ok()?,
+    })
+}
+
+fn tcp(reader: &mut Reader<'_>, raw: raw::Tcp) -> Option<Tcp> {
+    let idle = reader.take("tcp.keepalive_idle", raw.keepalive_idle);
+    let interval = reader.take("tcp.keepalive_interval", raw.keepalive_interval);
+    let count = reader.take("tcp.keepalive_count", raw.keepalive_count);
+    let user_timeout = reader.take("tcp.user_timeout", raw.user_timeout);
+    Some(Tcp {
+        keepalive_idle: idle?.0,
+        keepalive_interval: interval?.0,
+        keepalive_count: count?.0,
+        user_timeout: user_timeout?.0,
+    })
+}
+
+/// A number of which 0 means that there is no limit.
+fn at_most<const MAX: u32>(number: Whole<0, MAX>) -> Option<usize> {
+    usize::try_from(number.0).ok().filter(|&number| number > 0)
 }
 
 fn monitor(reader: &mut Reader<'_>, raw: raw::Monitor) -> Option<Monitor> {

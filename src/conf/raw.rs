@@ -24,6 +24,8 @@ pub(super) struct Raw {
     pub(super) client_tls: Tls<ClientTlsMode>,
     pub(super) server_tls: Tls<TlsMode>,
     pub(super) pool: Pool,
+    pub(super) limits: Limits,
+    pub(super) tcp: Tcp,
     pub(super) monitor: Monitor,
     pub(super) health_check: HealthCheck,
     pub(super) failover: Failover,
@@ -76,8 +78,32 @@ pub(super) struct Pool {
     pub(super) max_idle: Given<Whole<0, 100_000>>,
     pub(super) idle_timeout: Given<Limit>,
     pub(super) max_lifetime: Given<Limit>,
+    pub(super) max_per_node: Given<Whole<0, 100_000>>,
     pub(super) connect_timeout: Given<Wait>,
     pub(super) reset_query: Given<Name>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    pub(super) max_clients: Given<Whole<0, 10_000_000>>,
+    pub(super) max_clients_per_user: Given<Whole<0, 10_000_000>>,
+    pub(super) max_clients_per_database: Given<Whole<0, 10_000_000>>,
+    pub(super) query_wait_timeout: Given<Limit>,
+    pub(super) query_wait_notify: Given<Limit>,
+    pub(super) client_idle_timeout: Given<Limit>,
+    pub(super) idle_transaction_timeout: Given<Limit>,
+    pub(super) client_write_timeout: Given<Limit>,
+    pub(super) max_statement_size: Given<Whole<1024, 1_073_741_823>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tcp {
+    pub(super) keepalive_idle: Given<Wait>,
+    pub(super) keepalive_interval: Given<Wait>,
+    pub(super) keepalive_count: Given<Whole<1, 127>>,
+    pub(super) user_timeout: Given<Limit>,
 }
 
 #[derive(Deserialize)]

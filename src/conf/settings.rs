@@ -19,6 +19,10 @@ pub struct Settings {
     pub server_tls: ServerTls,
     /// Server connections.
     pub pool: Pool,
+    /// What clients may use up.
+    pub limits: Limits,
+    /// How sockets are kept.
+    pub tcp: Tcp,
     /// The role understudy uses on the nodes.
     pub monitor: Monitor,
     /// How nodes are asked.
@@ -157,6 +161,8 @@ pub struct Pool {
     pub idle_timeout: Option<Duration>,
     /// Age after which a server connection is not pooled again, where there is a limit.
     pub max_lifetime: Option<Duration>,
+    /// Server connections to one node, of all workers together, where there is a limit.
+    pub max_per_node: Option<usize>,
     /// Opening a server connection, login included.
     pub connect_timeout: Duration,
     /// What cleans a server connection before its next client.
@@ -168,6 +174,42 @@ pub struct Pool {
 pub enum PoolMode {
     /// When the client leaves.
     Session,
+}
+
+/// `[limits]`. Where there is no limit there is `None`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Clients at a time.
+    pub max_clients: Option<usize>,
+    /// Clients of one role at a time.
+    pub max_clients_per_user: Option<usize>,
+    /// Clients of one database at a time.
+    pub max_clients_per_database: Option<usize>,
+    /// Waiting in line for a server connection.
+    pub query_wait_timeout: Option<Duration>,
+    /// When a waiting client is told so.
+    pub query_wait_notify: Option<Duration>,
+    /// Silence of a client outside of a transaction.
+    pub client_idle_timeout: Option<Duration>,
+    /// Silence of a client inside of a transaction.
+    pub idle_transaction_timeout: Option<Duration>,
+    /// Not reading what was asked for.
+    pub client_write_timeout: Option<Duration>,
+    /// Bytes of the longest statement.
+    pub max_statement_size: usize,
+}
+
+/// `[tcp]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tcp {
+    /// Silence before the first keepalive probe.
+    pub keepalive_idle: Duration,
+    /// Time between two probes.
+    pub keepalive_interval: Duration,
+    /// Probes without an answer before the connection counts as broken.
+    pub keepalive_count: u32,
+    /// `TCP_USER_TIMEOUT`, where the system's is not wanted.
+    pub user_timeout: Option<Duration>,
 }
 
 /// `[monitor]`

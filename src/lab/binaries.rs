@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::lab::LabError;
+use crate::lab::{LabError, log::last_lines};
 
 /// The directory of PostgreSQL's server programs, and their major version.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct Binaries {
 // === impl Binaries ===
 
 impl Binaries {
-    /// Takes the directory given, or that in `UNDERSTUDY_LAB_PG_BIN`, or searches: the newest below
-    /// /usr/lib/postgresql and its like, what `pg_config` says, and PATH.
+    /// Takes the directory given, or that in `UNDERSTUDY_LAB_PG_BIN`, or searches: what `pg_config`
+    /// says, the newest below /usr/lib/postgresql and its like, and PATH.
     ///
     /// # Errors
     /// [`LabError::NoPostgres`] when there is none, [`LabError::NotPostgres`] when the one given is not.
@@ -44,7 +44,7 @@ impl Binaries {
         &self.dir
     }
 
-    /// The version as `postgres --version` says it.
+    /// The version: `15.20`.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.version
@@ -61,7 +61,7 @@ impl Binaries {
             let searched: Vec<_> = candidates.iter().map(|c| c.display().to_string()).collect();
             LabError::NoPostgres {
                 searched: if searched.is_empty() {
-                    "/usr/lib/postgresql/*/bin, pg_config --bindir and PATH".to_owned()
+                    "pg_config --bindir, /usr/lib/postgresql/*/bin and PATH".to_owned()
                 } else {
                     searched.join(", ")
                 },
@@ -73,8 +73,8 @@ impl Binaries {
         if let Some(missing) = NEEDED.iter().find(|p| !dir.join(p).is_file()) {
             return Err(LabError::NotPostgres { dir, missing });
         }
-        let version = output(&dir.join("postgres"), "--version").unwrap_or_default();
-        let Some(major) = major(&version) else {
+        let said = output(&dir.join("postgres"), "--version").unwrap_or_default();
+        let Some((version, major)) = version(&said) else {
             return Err(LabError::NotPostgres { dir, missing: "postgres that runs" });
         };
         Ok(Self { dir, version, major })
@@ -96,13 +96,11 @@ pub(crate) fn run(command: &mut Command) -> Result<String, LabError> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    Err(LabError::Program { program, status: output.status.to_string(), output: tail(&said, 20) })
-}
-
-/// The last lines of a text.
-pub(crate) fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text.lines().collect();
-    all[all.len().saturating_sub(lines)..].join("\n")
+    Err(LabError::Program {
+        program,
+        status: output.status.to_string(),
+        output: last_lines(&said, 20),
+    })
 }
 
 fn candidates() -> Vec<PathBuf> {
@@ -128,8 +126,8 @@ fn candidates() -> Vec<PathBuf> {
             })
             .collect::<Vec<_>>()
     });
-    let mut all: Vec<PathBuf> = versions.into_iter().map(|(_, p)| p).collect();
-    all.extend(configured);
+    let mut all: Vec<PathBuf> = configured.into_iter().collect();
+    all.extend(versions.into_iter().map(|(_, p)| p));
     all.extend(in_path);
     all.dedup();
     all
@@ -140,11 +138,11 @@ fn output(program: &Path, argument: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// `postgres (PostgreSQL) 15.20 (Debian …)` and `… 18beta1` alike.
-fn major(version: &str) -> Option<u32> {
-    let number =
-        version.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
-    number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+/// The version and its major part in `postgres (PostgreSQL) 15.20 (Debian …)` and `… 18beta1` alike.
+fn version(said: &str) -> Option<(String, u32)> {
+    let number = said.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
+    let major = number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some((number.to_owned(), major))
 }
 
 const VARIABLE: &str = "UNDERSTUDY_LAB_PG_BIN";
@@ -159,9 +157,10 @@ mod tests {
 
     #[test]
     fn versions_are_read() {
-        assert_eq!(major("postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)"), Some(15));
-        assert_eq!(major("postgres (PostgreSQL) 18beta1"), Some(18));
-        assert_eq!(major("nothing"), None);
+        let debian = "postgres (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)";
+        assert_eq!(version(debian), Some(("15.20".to_owned(), 15)));
+        assert_eq!(version("postgres (PostgreSQL) 18beta1"), Some(("18beta1".to_owned(), 18)));
+        assert_eq!(version("nothing"), None);
     }
 
     #[test]
@@ -176,11 +175,5 @@ mod tests {
     fn a_wrong_directory_is_named() {
         let error = Binaries::find(Some(Path::new("/tmp"))).unwrap_err().to_string();
         assert!(error.starts_with("/tmp holds no postgres"), "{error}");
-    }
-
-    #[test]
-    fn the_tail_is_the_end() {
-        assert_eq!(tail("a\nb\nc\n", 2), "b\nc");
-        assert_eq!(tail("a", 5), "a");
     }
 }

@@ -1,7 +1,7 @@
 //! One PostgreSQL node: its files and its processes. It knows nothing of other nodes.
 
 use std::{
-    fs,
+    fs, io,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use tokio_postgres::Config;
 
 use crate::lab::{
-    Binaries, LabError, Owner, binaries, process,
+    Binaries, LabError, Owner, binaries, log, process,
     sql::{self, Row},
     wait::wait_for,
 };
@@ -58,6 +58,14 @@ pub enum NodeRole {
     Primary,
     /// In recovery.
     Standby,
+}
+
+/// A process just started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Started {
+    pid: i32,
+    /// Where in the log its words begin.
+    log_start: u64,
 }
 
 // === impl Node ===
@@ -179,9 +187,26 @@ impl Node {
             .ok_or_else(|| LabError::Refused(format!("pg_controldata shows no {field:?}")))
     }
 
-    /// Starts the process and does not wait. `extra` are further arguments.
-    pub(crate) fn spawn(&self, binaries: &Binaries, extra: &[&str]) -> Result<i32, LabError> {
+    /// The newest timeline of which it has WAL, running or not. The control file may lag behind a
+    /// promotion.
+    pub(crate) fn newest_timeline(&self) -> Option<u32> {
+        let wal = fs::read_dir(self.data().join("pg_wal")).ok()?;
+        wal.filter_map(|e| {
+            let name = e.ok()?.file_name();
+            let name = name.to_str()?;
+            // Segments are 24 digits; beside them lie histories and directories.
+            let timeline = name.get(..8)?;
+            (name.len() == 24 || name.ends_with(".history")).then_some(())?;
+            u32::from_str_radix(timeline, 16).ok()
+        })
+        .max()
+    }
+
+    /// Starts the process and does not wait. `extra` are further arguments. The node must not run.
+    pub(crate) fn spawn(&self, binaries: &Binaries, extra: &[&str]) -> Result<Started, LabError> {
+        self.remove_stale_locks()?;
         let log = self.log();
+        let log_start = fs::metadata(&log).map_or(0, |m| m.len());
         let file = fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -198,22 +223,22 @@ impl Node {
         let pid = server.id().cast_signed();
         // Somebody must collect it when it ends; this thread waits for nothing else.
         thread::spawn(move || server.wait());
-        Ok(pid)
+        Ok(Started { pid, log_start })
     }
 
     /// Waits until the started process answers queries.
     pub(crate) fn await_ready(
         &self,
-        pid: i32,
+        started: &Started,
         cancelled: &dyn Fn() -> bool,
     ) -> Result<(), LabError> {
         wait_for(&format!("{} to answer", self.name()), START_LIMIT, || {
             if cancelled() {
                 return Err(LabError::Interrupted);
             }
-            if !process::alive(pid) {
+            if !process::alive(started.pid) {
                 let log = self.log();
-                let tail = binaries::tail(&fs::read_to_string(&log).unwrap_or_default(), 15);
+                let tail = log::tail(&log, started.log_start, 15);
                 return Err(LabError::Died { who: self.name(), log, tail });
             }
             Ok(self.query("SELECT 1").map(|_| ()).map_err(|e| Some(e.to_string())))
@@ -285,6 +310,30 @@ impl Node {
     /// A command run as the node's owner in its directory.
     pub(crate) fn program(&self, program: &Path) -> Command {
         self.owner.command(program, &self.dir)
+    }
+
+    /// A killed postmaster leaves its lock files. PostgreSQL looks whether the process id in them is
+    /// in use, and it is for as long as nobody collects the dead process: in a container without an
+    /// init that may be for ever.
+    fn remove_stale_locks(&self) -> Result<(), LabError> {
+        if self.pid().is_some() {
+            return Err(LabError::Refused(format!("{} runs already", self.name())));
+        }
+        let socket = format!(".s.PGSQL.{}", self.port);
+        let socket_lock = format!("{socket}.lock");
+        for file in [
+            &self.data().join("postmaster.pid"),
+            &self.dir.join(socket),
+            &self.dir.join(socket_lock),
+        ] {
+            match fs::remove_file(file) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                    return Err(LabError::io("remove", file)(e));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn send(&self, pid: i32, signal: Signal) -> Result<(), LabError> {

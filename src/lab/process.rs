@@ -34,12 +34,10 @@ pub(crate) fn working_directory(pid: i32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
-/// The program a process runs, where we may know it.
-pub(crate) fn program(pid: i32) -> Option<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let first = line.split(|b| *b == 0).next()?;
-    let path = PathBuf::from(String::from_utf8_lossy(first).into_owned());
-    Some(path.file_name()?.to_string_lossy().into_owned())
+/// The words a process was started with; none where we may not know them.
+pub(crate) fn arguments(pid: i32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 /// The process and all that descend from it, parents first.
@@ -100,7 +98,11 @@ mod tests {
             Command::new("sh").args(["-c", "sleep 100 & sleep 100 & wait"]).spawn().unwrap();
         let pid = i32::try_from(head.id()).unwrap();
         crate::lab::wait_until("both sleepers", std::time::Duration::from_secs(10), || {
-            family(pid).iter().filter(|p| program(**p).as_deref() == Some("sleep")).count() == 2
+            family(pid)
+                .iter()
+                .filter(|p| arguments(**p).first().is_some_and(|a| a == "sleep"))
+                .count()
+                == 2
         })
         .unwrap();
         let members = freeze(pid).unwrap();

@@ -1,13 +1,13 @@
 //! A node follows another one: a standby is re-pointed, an old primary is brought back.
 
-use std::fs;
+use std::{fs, time::Duration};
 
-use crate::lab::{Cluster, LabError, NodeState, StopMode, binaries, config, node};
+use crate::lab::{Cluster, LabError, Node, NodeRole, NodeState, StopMode, binaries, config, node};
 
 /// How a node came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejoined {
-    /// Its own WAL was unwound to where the timelines part: quick.
+    /// With its own data, unwound to where the histories part where that was needed: quick.
     Rewound,
     /// Everything was copied anew.
     Copied,
@@ -21,6 +21,11 @@ impl Cluster {
     /// # Errors
     /// When one of the two does not answer, or the standby does not stream in the end.
     pub fn follow(&self, id: usize, upstream: usize) -> Result<(), LabError> {
+        self.repoint(id, upstream)?;
+        self.await_streaming(id, upstream)
+    }
+
+    fn repoint(&self, id: usize, upstream: usize) -> Result<(), LabError> {
         self.make_slot(upstream, id)?;
         let follower = self.node(id);
         let conninfo = config::replication_conninfo(
@@ -32,8 +37,7 @@ impl Cluster {
         let quoted = conninfo.replace('\'', "''");
         follower.query(&format!("ALTER SYSTEM SET primary_conninfo = '{quoted}'"))?;
         follower.query(&format!("ALTER SYSTEM SET primary_slot_name = '{slot}'"))?;
-        follower.query("SELECT pg_reload_conf()")?;
-        self.await_streaming(id, upstream)
+        follower.query("SELECT pg_reload_conf()").map(drop)
     }
 
     /// Brings a node back as a standby of `upstream`, whatever it was and whatever became of it:
@@ -90,6 +94,77 @@ impl Cluster {
             command.arg("--no-sync");
         }
         binaries::run(&mut command).map(drop)
+    }
+
+    /// Writes which node this one follows, and that it is a standby. The node must be stopped.
+    pub(crate) fn point(&self, id: usize, upstream: usize) -> Result<(), LabError> {
+        let node = &self.nodes[id];
+        let auto = node.data().join("postgresql.auto.conf");
+        let before = fs::read_to_string(&auto).unwrap_or_default();
+        let lines = config::upstream(
+            self.nodes[upstream].port(),
+            &config::passfile(node.dir()),
+            &node::name(id),
+        );
+        self.owner.write(&auto, &(config::without_upstream(&before) + &lines))?;
+        self.owner.write(&node.data().join("standby.signal"), "")
+    }
+
+    /// Makes the slot of `standby` on `upstream` unless it is there.
+    pub(crate) fn make_slot(&self, upstream: usize, standby: usize) -> Result<(), LabError> {
+        let slot = node::name(standby);
+        self.nodes[upstream]
+            .query(&format!(
+                "SELECT pg_create_physical_replication_slot('{slot}') \
+                 WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '{slot}')"
+            ))
+            .map(drop)
+    }
+
+    /// The running primary on the newest timeline, `except` left out. Two can run when an old one came
+    /// back.
+    pub(crate) fn newest_running_primary(&self, except: Option<usize>) -> Option<usize> {
+        self.nodes()
+            .iter()
+            .filter(|n| Some(n.id()) != except && n.state() == NodeState::Running)
+            .filter(|n| n.role() == Some(NodeRole::Primary))
+            .max_by_key(|n| n.newest_timeline())
+            .map(Node::id)
+    }
+
+    /// The node that was the primary last, by what the data directories say.
+    pub(crate) fn last_primary(&self) -> Result<usize, LabError> {
+        if let Some(running) = self.newest_running_primary(None) {
+            return Ok(running);
+        }
+        self.nodes()
+            .iter()
+            .filter(|n| n.data().join("PG_VERSION").exists() && !n.is_standby_on_disk())
+            .max_by_key(|n| n.newest_timeline())
+            .map(Node::id)
+            .ok_or_else(|| {
+                LabError::Refused("every node is a standby: `lab down` and start anew".to_owned())
+            })
+    }
+
+    /// Starts a node as a standby of `upstream`; an old primary, and a standby that cannot go on from
+    /// where it stopped, is brought back as [`Cluster::rejoin`] does.
+    pub(crate) fn follow_or_rejoin(&self, id: usize, upstream: usize) -> Result<(), LabError> {
+        let standby = self.node(id);
+        if standby.pid().is_none() && standby.is_standby_on_disk() && self.is_before(id, upstream) {
+            self.make_slot(upstream, id)?;
+            self.point(id, upstream)?;
+            self.start(id)?;
+        }
+        let streams = standby.role() == Some(NodeRole::Standby)
+            && self.repoint(id, upstream).is_ok()
+            && self.await_streaming_within(PATIENCE, id, upstream).is_ok();
+        if streams { Ok(()) } else { self.rejoin(id, upstream).map(drop) }
+    }
+
+    /// True when the stopped standby may be an earlier state of the upstream.
+    fn is_before(&self, id: usize, upstream: usize) -> bool {
+        self.node(id).newest_timeline() <= self.node(upstream).newest_timeline()
     }
 
     /// Stops the node so that its data directory is consistent, as pg_rewind wants it.
@@ -153,3 +228,6 @@ impl Cluster {
         Ok(())
     }
 }
+
+/// How long a standby may take to stream again before it is rewound or copied instead.
+const PATIENCE: Duration = Duration::from_secs(15);

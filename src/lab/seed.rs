@@ -32,8 +32,8 @@ pub(crate) fn seed(
     let inside = node.data().join("postgresql.conf");
     fs::write(&inside, config::INSIDE).map_err(LabError::io("write", &inside))?;
 
-    let pid = node.spawn(pg, &SEEDING)?;
-    let made = node.await_ready(pid, cancelled).and_then(|()| {
+    let started = node.spawn(pg, &SEEDING)?;
+    let made = node.await_ready(&started, cancelled).and_then(|()| {
         statements(pg.major(), secrets).iter().try_for_each(|s| node.query(s).map(drop))
     });
     match made {

@@ -4,6 +4,7 @@ pub mod connect;
 pub mod inbox;
 pub mod listen;
 pub mod stream;
+pub mod tcp;
 pub mod tls;
 
 pub use connect::connect;

@@ -6,6 +6,7 @@ use failover::{NodeId, Role, Status, Topology};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
+    budget::Permit,
     login::OpenError,
     pools::Pools,
     server::{Identity, PoolKey, ServerLink},
@@ -23,6 +24,17 @@ pub enum CheckoutError {
         held: Duration,
         /// The last attempt's error.
         last: Option<OpenError>,
+    },
+    /// No server connection became free within `limits.query_wait_timeout`.
+    #[error(
+        "no server connection to node {node} became free within limits.query_wait_timeout ({} ms)",
+        limit.as_millis()
+    )]
+    QueueTimeout {
+        /// Which node.
+        node: NodeId,
+        /// The limit.
+        limit: Duration,
     },
     /// The primary answered, and will not have this client.
     #[error(transparent)]
@@ -66,7 +78,14 @@ pub async fn take(
             if let Some(link) = pools.take_parked(&key) {
                 return Ok(link);
             }
-            match pools.open(key, credentials).await {
+            let permit = match pools.try_permit(&key) {
+                Some(permit) => permit,
+                None => match wait_in_line(pools, &key).await? {
+                    Turn::Returned(link) => return Ok(*link),
+                    Turn::Open(permit) => permit,
+                },
+            };
+            match pools.open(key, credentials, permit).await {
                 Ok(link) => return Ok(link),
                 Err(error) if error.is_of_the_node() => last = Some(error),
                 Err(error) => return Err(CheckoutError::Refused(error)),
@@ -75,6 +94,36 @@ pub async fn take(
         if !patience.wait(changed).await {
             return Err(CheckoutError::NoPrimary { held, last });
         }
+    }
+}
+
+/// What a place in line leads to.
+enum Turn {
+    /// A connection of the right pool that somebody gave back.
+    Returned(Box<ServerLink>),
+    /// Leave to open one.
+    Open(Permit),
+}
+
+async fn wait_in_line(pools: &Pools, key: &PoolKey) -> Result<Turn, CheckoutError> {
+    let limit = pools.settings().limits.query_wait_timeout;
+    let returned = pools.wait_for_returned(key);
+    tokio::select! {
+        biased;
+        Ok(link) = returned => Ok(Turn::Returned(Box::new(link))),
+        permit = pools.permit(key) => Ok(Turn::Open(permit)),
+        limit = over(limit) => Err(CheckoutError::QueueTimeout { node: key.node, limit }),
+    }
+}
+
+/// Returns when `limit` is over; never where there is none.
+pub async fn over(limit: Option<Duration>) -> Duration {
+    match limit {
+        Some(limit) => {
+            tokio::time::sleep(limit).await;
+            limit
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ use failover::NodeId;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{
+    budget::Permit,
     cancel::CancelTarget,
     parameters::Parameters,
     server::{Identity, PoolKey, ServerLink},
@@ -91,10 +92,11 @@ pub async fn open(
     node: &Node,
     tls: &Tls,
     credentials: Option<&Credentials>,
+    permit: Permit,
     limit: Duration,
 ) -> Result<ServerLink, OpenError> {
     let id = key.node;
-    tokio::time::timeout(limit, log_in(key, node, tls, credentials))
+    tokio::time::timeout(limit, log_in(key, node, tls, credentials, permit))
         .await
         .unwrap_or(Err(OpenError::Timeout { node: id, limit }))
 }
@@ -124,6 +126,7 @@ async fn log_in(
     node: &Node,
     tls: &Tls,
     credentials: Option<&Credentials>,
+    permit: Permit,
 ) -> Result<ServerLink, OpenError> {
     let id = key.node;
     let io_error = |error| OpenError::Connect { node: id, error };
@@ -199,6 +202,7 @@ async fn log_in(
         key,
         cancel: Rc::new(CancelTarget::new(node.clone(), tls.clone(), cancel)),
         opened: Instant::now(),
+        permit,
         doubt: None,
     })
 }

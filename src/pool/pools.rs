@@ -1,12 +1,19 @@
 //! Idle server connections of one worker, by (database, user, startup parameters, node).
 
-use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use failover::NodeId;
 use slog::Logger;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    budget::{Budget, Permit},
     login::{self, OpenError},
     parameters::Parameters,
     reset,
@@ -20,6 +27,7 @@ pub struct Pools {
     settings: Arc<Settings>,
     log: Logger,
     tls: Tls,
+    budget: Budget,
     pools: RefCell<HashMap<PoolKey, Pool>>,
 }
 
@@ -27,6 +35,8 @@ pub struct Pools {
 struct Pool {
     /// Last in, first out: the warmest is used, and what is not needed grows old.
     parked: Vec<Parked>,
+    /// Who waits for a connection of this pool, the first in line first.
+    waiting: VecDeque<oneshot::Sender<ServerLink>>,
     /// What a client of this pool is told at login, and when that was learnt.
     greeting: Option<(Rc<Parameters>, Instant)>,
 }
@@ -43,10 +53,10 @@ const GREETING_LIFE: Duration = Duration::from_secs(30);
 // === impl Pools ===
 
 impl Pools {
-    /// No connections yet.
+    /// No connections yet. The budget is shared with the other workers.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, log: Logger, tls: Tls) -> Self {
-        Self { settings, log, tls, pools: RefCell::default() }
+    pub fn new(settings: Arc<Settings>, log: Logger, budget: Budget, tls: Tls) -> Self {
+        Self { settings, log, budget, tls, pools: RefCell::default() }
     }
 
     /// The settings in force.
@@ -69,6 +79,31 @@ impl Pools {
         None
     }
 
+    /// Leave to open a connection for this pool, where there is room; an idle connection of another pool
+    /// to the same node makes room.
+    #[must_use]
+    pub fn try_permit(&self, key: &PoolKey) -> Option<Permit> {
+        self.budget.try_take(key.node).or_else(|| {
+            self.make_room(key.node);
+            self.budget.try_take(key.node)
+        })
+    }
+
+    /// Waits in line for leave to open a connection.
+    pub async fn permit(&self, key: &PoolKey) -> Permit {
+        self.budget.take(key.node).await
+    }
+
+    /// Waits in line for a connection of this pool that somebody gives back.
+    pub fn wait_for_returned(&self, key: &PoolKey) -> oneshot::Receiver<ServerLink> {
+        let (give, get) = oneshot::channel();
+        let mut pools = self.pools.borrow_mut();
+        let waiting = &mut pools.entry(key.clone()).or_default().waiting;
+        waiting.retain(|waiter| !waiter.is_closed());
+        waiting.push_back(give);
+        get
+    }
+
     /// Opens a new connection for this pool.
     ///
     /// # Errors
@@ -77,10 +112,11 @@ impl Pools {
         &self,
         key: PoolKey,
         credentials: Option<&Credentials>,
+        permit: Permit,
     ) -> Result<ServerLink, OpenError> {
         let limit = self.settings.pool.connect_timeout;
         let node = &self.settings.nodes[key.node.index()];
-        let link = login::open(key, node, &self.tls, credentials, limit).await?;
+        let link = login::open(key, node, &self.tls, credentials, permit, limit).await?;
         self.learn_greeting(&link);
         event!(self.log, Debug, ServerOpen, "opened a server connection";
             "node" => link.key.node.0, "user" => &link.key.identity.user,
@@ -96,12 +132,26 @@ impl Pools {
         (learnt.elapsed() < GREETING_LIFE).then(|| Rc::clone(parameters))
     }
 
-    /// Takes back a connection that nobody has used since it was opened or cleaned.
-    pub fn park(&self, link: ServerLink) {
+    /// Takes back a connection that nobody has used since it was opened or cleaned: for the first who
+    /// waits for it, or to be idle.
+    pub fn park(&self, mut link: ServerLink) {
         let settings = &self.settings.pool;
         let too_old = settings.max_lifetime.is_some_and(|life| link.opened.elapsed() >= life);
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(link.key.clone()).or_default();
+        if !too_old {
+            while let Some(waiter) = pool.waiting.pop_front() {
+                match waiter.send(link) {
+                    Ok(()) => return,
+                    Err(unwanted) => link = unwanted,
+                }
+            }
+        }
+        if self.budget.has_waiters(link.key.node) {
+            drop(pools);
+            self.retired(&link, "somebody waits for room on its node");
+            return;
+        }
         if too_old || pool.parked.len() >= settings.max_idle {
             drop(pools);
             self.retired(&link, "enough are idle, or it has reached pool.max_lifetime");
@@ -146,10 +196,13 @@ impl Pools {
         let over = |limit: Option<Duration>, since: Instant| {
             limit.is_some_and(|limit| since.elapsed() >= limit)
         };
-        self.pools.borrow_mut().retain(|_, pool| {
+        self.pools.borrow_mut().retain(|key, pool| {
+            let wanted = self.budget.has_waiters(key.node);
             pool.parked.retain_mut(|parked| {
                 let why = if !parked.link.is_quiet() {
                     "it said something, or closed, while nobody used it"
+                } else if wanted {
+                    "somebody waits for room on its node"
                 } else if over(settings.idle_timeout, parked.since) {
                     "it has been idle for pool.idle_timeout"
                 } else if over(settings.max_lifetime, parked.link.opened) {
@@ -161,8 +214,24 @@ impl Pools {
                 false
             });
             let fresh = |(_, learnt): &(_, Instant)| learnt.elapsed() < GREETING_LIFE;
-            !pool.parked.is_empty() || pool.greeting.as_ref().is_some_and(fresh)
+            pool.waiting.retain(|waiter| !waiter.is_closed());
+            !pool.parked.is_empty()
+                || !pool.waiting.is_empty()
+                || pool.greeting.as_ref().is_some_and(fresh)
         });
+    }
+
+    /// Closes the connection to a node that has been idle longest.
+    fn make_room(&self, node: NodeId) {
+        let mut pools = self.pools.borrow_mut();
+        let idle =
+            pools.iter_mut().filter(|(key, pool)| key.node == node && !pool.parked.is_empty());
+        let longest = idle.min_by_key(|(_, pool)| pool.parked.first().map(|parked| parked.since));
+        if let Some((_, pool)) = longest {
+            let parked = pool.parked.remove(0);
+            drop(pools);
+            self.retired(&parked.link, "another pool needs its room on the node");
+        }
     }
 
     fn learn_greeting(&self, link: &ServerLink) {

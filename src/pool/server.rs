@@ -9,7 +9,7 @@ use std::{
 use failover::NodeId;
 use tokio::time::Instant;
 
-use super::{cancel::CancelTarget, parameters::Parameters};
+use super::{budget::Permit, cancel::CancelTarget, parameters::Parameters};
 use crate::{
     net::{Stream, stream::Outbox},
     protocol::scan::Scanner,
@@ -54,6 +54,8 @@ pub struct ServerLink {
     pub cancel: Rc<CancelTarget>,
     /// When it was opened.
     pub opened: Instant,
+    /// Leave to have it.
+    pub permit: Permit,
     /// Why it must not be used again, where something is unclear.
     pub doubt: Option<&'static str>,
 }

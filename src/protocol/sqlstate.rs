@@ -14,6 +14,12 @@ pub const FEATURE_NOT_SUPPORTED: SqlState = SqlState("0A000");
 pub const INVALID_AUTHORIZATION: SqlState = SqlState("28000");
 /// Wrong password.
 pub const INVALID_PASSWORD: SqlState = SqlState("28P01");
+/// A statement is longer than we are set to take.
+pub const PROGRAM_LIMIT_EXCEEDED: SqlState = SqlState("54000");
+/// The client left a transaction open for too long.
+pub const IDLE_IN_TRANSACTION_TIMEOUT: SqlState = SqlState("25P03");
+/// The client was idle for too long.
+pub const IDLE_SESSION_TIMEOUT: SqlState = SqlState("57P05");
 /// Too many connections.
 pub const TOO_MANY_CONNECTIONS: SqlState = SqlState("53300");
 /// We are shutting down, or an operator ends the session.

@@ -65,6 +65,16 @@ impl Error {
 
 // === towards clients ===
 
+/// `NoticeResponse`: something worth knowing, which is no error.
+pub fn notice(out: &mut Vec<u8>, text: &str) {
+    message(out, server::NOTICE, |out| {
+        for (kind, value) in [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text)] {
+            field(out, kind, value);
+        }
+        out.push(0);
+    });
+}
+
 /// `AuthenticationOk`.
 pub fn authentication_ok(out: &mut Vec<u8>) {
     message(out, server::AUTHENTICATION, |out| out.extend_from_slice(&0_u32.to_be_bytes()));

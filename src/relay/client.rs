@@ -9,7 +9,7 @@ use crate::{
     net::{Stream, stream::Outbox},
     pool::{parameters::Parameters, server::Identity},
     protocol::{scan::Scanner, write},
-    shared::directory::Registration,
+    shared::{census::Place, directory::Registration},
 };
 
 /// A logged-in client.
@@ -31,6 +31,8 @@ pub struct ClientLink {
     pub told: Rc<Parameters>,
     /// Its cancel key.
     pub registration: Registration,
+    /// Its place in the count of clients.
+    pub place: Place,
     /// Whether it asked for a replication connection, which is never pooled.
     pub replication: bool,
 }

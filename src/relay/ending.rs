@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::run::{ClientFault, Stopped};
+use super::{
+    control::Order,
+    run::{ClientFault, Stopped},
+};
 use crate::{
     pool::{checkout::CheckoutError, login::OpenError},
     protocol::{scan::HEADER_LENGTH, sqlstate, startup::BadOpening, write::Error},
@@ -34,10 +37,41 @@ pub enum Ending {
     Drained,
 }
 
-/// What a client is told when we shut down, as PostgreSQL says it.
+/// What a client is told that is sent away by an order; PostgreSQL's words where it has them.
 #[must_use]
-pub fn shutdown() -> Error {
-    Error::fatal(sqlstate::ADMIN_SHUTDOWN, "terminating connection due to administrator command")
+pub fn ordered(order: Order) -> Error {
+    match order {
+        Order::Drain => Error::fatal(
+            sqlstate::ADMIN_SHUTDOWN,
+            "terminating connection due to administrator command",
+        ),
+        Order::EndIdle => Error::fatal(
+            sqlstate::IDLE_SESSION_TIMEOUT,
+            "terminating connection due to idle-session timeout",
+        ),
+        Order::EndIdleTransaction => Error::fatal(
+            sqlstate::IDLE_IN_TRANSACTION_TIMEOUT,
+            "terminating connection due to idle-in-transaction timeout",
+        ),
+        Order::EndStalled => Error::fatal(
+            sqlstate::QUERY_CANCELED,
+            "terminating connection because its client does not read",
+        ),
+    }
+}
+
+/// How the log has it.
+#[must_use]
+pub fn obeyed(order: Order) -> Ending {
+    let reason = match order {
+        Order::Drain => return Ending::Drained,
+        Order::EndIdle => "it was idle for limits.client_idle_timeout",
+        Order::EndIdleTransaction => {
+            "it was idle in a transaction for limits.idle_transaction_timeout"
+        }
+        Order::EndStalled => "it did not read for limits.client_write_timeout",
+    };
+    Ending::Refused { reason: reason.to_owned() }
 }
 
 /// What a client is told whose startup packet is refused.
@@ -54,7 +88,11 @@ pub fn bad_opening(error: &BadOpening) -> Error {
 /// What a client is told who broke the protocol.
 #[must_use]
 pub fn client_fault(fault: &ClientFault) -> Error {
-    Error::fatal(sqlstate::PROTOCOL_VIOLATION, fault.to_string())
+    let code = match fault {
+        ClientFault::Statement { .. } => sqlstate::PROGRAM_LIMIT_EXCEEDED,
+        _ => sqlstate::PROTOCOL_VIOLATION,
+    };
+    Error::fatal(code, fault.to_string())
 }
 
 /// The bytes a client is told that got no server connection: what the node said where it answered,
@@ -73,6 +111,10 @@ pub fn no_server(error: &CheckoutError) -> Vec<u8> {
         )
         .detail(format!("It waited failover.hold_timeout ({} ms) for one.", held.as_millis()))
         .hint("Try again later; \"understudy\" logs what every node answers.")),
+        error @ CheckoutError::QueueTimeout { .. } => {
+            own(Error::fatal(sqlstate::QUERY_CANCELED, error.to_string())
+                .hint("Raise pool.max_per_node, or open fewer connections at a time."))
+        }
         CheckoutError::Refused(OpenError::Refused { response, .. }) => {
             debug_assert!(response.len() >= HEADER_LENGTH);
             response.clone()
@@ -119,7 +161,7 @@ impl Stopped {
                 ((!told).then(server_lost), Ending::ServerLost { error })
             }
             Self::ServerBroke(what) => (Some(server_broke()), Ending::ServerBroke { what }),
-            Self::Ordered(super::control::Order::Drain) => (Some(shutdown()), Ending::Drained),
+            Self::Ordered(order) => (Some(ordered(order)), obeyed(order)),
         }
     }
 }

@@ -32,7 +32,10 @@ use crate::{
         tag,
         write::{self, Error},
     },
-    shared::directory::{LONG_SECRET, SHORT_SECRET, SessionId},
+    shared::{
+        census::{Full, Place},
+        directory::{LONG_SECRET, Registration, SHORT_SECRET, SessionId},
+    },
 };
 
 /// Bytes of the longest message a client sends while logging in (PostgreSQL's
@@ -85,16 +88,20 @@ pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<C
 struct Admitted {
     identity: Rc<Identity>,
     credentials: Option<Credentials>,
-    registration: crate::shared::directory::Registration,
+    registration: Registration,
+    place: Place,
     replication: bool,
     outbox: Outbox,
 }
 
 async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admitted, Shut> {
     let startup = startup(door, home).await?;
+    let limits = &home.settings().limits;
+    let mut place = home.census().enter(limits).map_err(full)?;
     let mut outbox = Outbox::default();
     let version = negotiate(&startup, &mut outbox);
     let credentials = prove(door, &startup, home).await?;
+    place.name(limits, &startup.user, &startup.database).map_err(full)?;
     write::authentication_ok(outbox.append());
 
     let length = if version.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
@@ -105,7 +112,7 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
     let mut parameters = startup.parameters;
     parameters.sort_unstable();
     let identity = Rc::new(Identity { user: startup.user, database: startup.database, parameters });
-    Ok(Admitted { identity, credentials, registration, replication, outbox })
+    Ok(Admitted { identity, credentials, registration, place, replication, outbox })
 }
 
 /// Answers encryption requests, carries a cancel request, and returns the startup packet.
@@ -257,6 +264,12 @@ async fn secret_of(user: &str, home: &Home) -> Result<Option<StoredSecret>, Shut
     }
 }
 
+/// As PostgreSQL says it; which limit it is only the log learns.
+fn full(full: Full) -> Shut {
+    let error = Error::fatal(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
+    Shut::With(error, full.to_string())
+}
+
 fn refused(refusal: Refusal) -> Shut {
     let mut error = Error::fatal(SqlState(refusal.sqlstate), refusal.message.clone());
     error.detail.clone_from(&refusal.detail);
@@ -340,6 +353,7 @@ impl Admitted {
             credentials: self.credentials,
             told: Rc::new(Parameters::default()),
             registration: self.registration,
+            place: self.place,
             replication: self.replication,
         }
     }

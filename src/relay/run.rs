@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     client::ClientLink,
-    control::{Control, Order},
+    control::{Control, Order, Phase},
     exchange::{Exchange, UnknownMessage, Verdict},
 };
 use crate::{
@@ -60,6 +60,14 @@ pub enum ClientFault {
     /// A length that no message can have.
     #[error("invalid message length")]
     Length(#[from] BadLength),
+    /// A statement longer than `limits.max_statement_size`.
+    #[error("statement of {length} bytes is longer than limits.max_statement_size ({limit})")]
+    Statement {
+        /// Bytes of the message.
+        length: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// One client on one server connection, until either leaves. When it is done, ask
@@ -70,6 +78,8 @@ pub struct Relay<'s> {
     server: &'s mut ServerLink,
     control: &'s Control,
     scratch: &'s Scratch,
+    /// Bytes of the longest statement.
+    longest: usize,
     exchange: Exchange,
     /// The client's held bytes have not been looked at yet.
     unseen: bool,
@@ -136,15 +146,40 @@ impl<'s> Relay<'s> {
         server: &'s mut ServerLink,
         control: &'s Control,
         scratch: &'s Scratch,
+        longest: usize,
     ) -> Self {
         let exchange = Exchange::new();
-        Self { client, server, control, scratch, exchange, unseen: true, deaf: false, told: false }
+        Self {
+            client,
+            server,
+            control,
+            scratch,
+            longest,
+            exchange,
+            unseen: true,
+            deaf: false,
+            told: false,
+        }
     }
 
     /// Whether the server connection is idle, outside of a transaction, and owes nothing.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.exchange.is_idle() && self.server.scanner.is_between() && self.server.outbox.is_empty()
+    }
+
+    /// What the session is doing, as far as its bytes tell.
+    fn phase(&self) -> Phase {
+        let between = self.client.held.is_empty() && self.client.scanner.is_between();
+        if !self.client.outbox.is_empty() {
+            Phase::Stalled
+        } else if between && self.is_idle() {
+            Phase::Idle
+        } else if between && self.exchange.is_settled() {
+            Phase::InTransaction
+        } else {
+            Phase::Working
+        }
     }
 
     /// Passes what the server has sent to the client. True when there was something.
@@ -246,6 +281,13 @@ impl<'s> Relay<'s> {
                 Ok(Step::Message { header, .. }) if header.tag == client::TERMINATE => {
                     break Some(Stopped::ClientLeft);
                 }
+                Ok(Step::Message { header, .. })
+                    if matches!(header.tag, client::QUERY | client::PARSE)
+                        && header.length > self.longest =>
+                {
+                    let (length, limit) = (header.length, self.longest);
+                    break Some(Stopped::ClientBroke(ClientFault::Statement { length, limit }));
+                }
                 Ok(Step::Message { header, bytes }) => {
                     if let Err(unknown) = exchange.sent(header.tag, &bytes[HEADER_LENGTH..]) {
                         break Some(Stopped::ClientBroke(unknown.into()));
@@ -270,21 +312,25 @@ impl Future for Relay<'_> {
     type Output = Stopped;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Stopped> {
+        let mut any = false;
         loop {
-            // Between two transactions is where an order may be obeyed.
-            if let Some(order) = self.control.poll_order(cx)
-                && self.is_idle()
-                && self.client.held.is_empty()
-                && self.client.scanner.is_between()
-            {
-                return Poll::Ready(Stopped::Ordered(order));
-            }
             let moved = self.poll_down(cx).and_then(|down| Ok(down | self.poll_up(cx)?));
             match moved {
-                Ok(true) => {}
-                Ok(false) => return Poll::Pending,
+                Ok(true) => any = true,
+                Ok(false) => break,
                 Err(stopped) => return Poll::Ready(stopped),
             }
+        }
+        let phase = self.phase();
+        self.control.is_now(phase, any);
+        match self.control.poll_order(cx) {
+            Some(order) if order.suits(phase) => Poll::Ready(Stopped::Ordered(order)),
+            Some(_) => {
+                // It does not suit any more, or not yet.
+                self.control.withdraw();
+                Poll::Pending
+            }
+            None => Poll::Pending,
         }
     }
 }

@@ -1,14 +1,20 @@
 //! A session from its first byte to its last: logs the client in, takes a server connection when the
 //! client first needs one, runs the two together, and parts.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    io,
+    rc::Rc,
+    sync::Arc,
+    task::{Poll, ready},
+    time::Duration,
+};
 
 use slog::Logger;
 use tokio::{io::AsyncWriteExt, sync::mpsc, time::timeout};
 
 use super::{
     client::ClientLink,
-    control::{Control, Order},
+    control::{Control, Order, Phase},
     ending::{self, Ending},
     login,
     run::{Relay, Scratch},
@@ -25,6 +31,7 @@ use crate::{
     },
     protocol::{tag, write},
     shared::{
+        census::Census,
         directory::{CancelAsked, Directory, Registration, SessionId},
         local::LocalTopology,
     },
@@ -56,6 +63,8 @@ pub struct HomeInner {
     pub salts: MockSalts,
     /// Certificates, and whom we believe.
     pub tls: Tls,
+    /// The process's clients.
+    pub census: Census,
     /// The shared read buffer.
     pub scratch: Scratch,
 }
@@ -68,7 +77,7 @@ pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<C
     // Boxed: what a login needs does not burden the session that follows.
     let admitted = tokio::select! {
         admitted = Box::pin(login::log_in(stream, session, &home)) => admitted,
-        Order::Drain = control.ordered() => Err(Ending::Drained),
+        order = control.ordered() => Err(ending::obeyed(order)),
     };
     let mut client = match admitted {
         Ok(client) => client,
@@ -91,7 +100,8 @@ pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<C
     };
     control.working_on(Some(Rc::clone(&server.cancel)));
     client.tell(&server.parameters);
-    let mut relay = Relay::new(&mut client, &mut server, &control, &home.0.scratch);
+    let longest = home.settings().limits.max_statement_size;
+    let mut relay = Relay::new(&mut client, &mut server, &control, &home.0.scratch, longest);
     let stopped = (&mut relay).await;
     let idle = relay.is_idle();
     control.working_on(None);
@@ -138,10 +148,11 @@ async fn wait_for_need(
     control: &Control,
 ) -> Result<ServerLink, Parting> {
     if client.held.is_empty() {
+        control.is_now(Phase::Idle, true);
         let hold = std::future::poll_fn(|cx| home.0.scratch.poll_hold(client, cx));
         tokio::select! {
             biased;
-            Order::Drain = control.ordered() => return Err(Parting::drained()),
+            order = control.ordered() => return Err(Parting::ordered(order)),
             held = hold => if !matches!(held, Ok(1..)) {
                 return Err(Parting::silent(Ending::ClientLeft));
             },
@@ -159,17 +170,32 @@ async fn take(
     home: &Home,
     control: &Control,
 ) -> Result<ServerLink, Parting> {
+    control.is_now(Phase::Waiting, true);
     let identity = Rc::clone(&client.identity);
     let credentials = client.credentials.clone();
     let taken = checkout::take(&home.0.pools, home.topology(), &identity, credentials.as_ref());
-    let gone = async {
-        while let Ok(1..) = std::future::poll_fn(|cx| home.0.scratch.poll_hold(client, cx)).await {}
-    };
-    tokio::select! {
-        biased;
-        taken = taken => taken.map_err(|error| Parting::no_server(&error)),
-        () = gone => Err(Parting::silent(Ending::ClientLeft)),
-        Order::Drain = control.ordered() => Err(Parting::drained()),
+    let mut taken = std::pin::pin!(taken);
+    let mut impatient = std::pin::pin!(checkout::over(home.settings().limits.query_wait_notify));
+    let mut told = false;
+    loop {
+        // What waits for the client is sent, and what it sends is kept, until it closes.
+        let gone = std::future::poll_fn(|cx| {
+            if client.outbox.poll_flush(&mut client.stream, cx)?.is_pending() {
+                return Poll::Pending;
+            }
+            while let Ok(1..) = ready!(home.0.scratch.poll_hold(client, cx)) {}
+            Poll::Ready(Ok::<_, io::Error>(()))
+        });
+        tokio::select! {
+            biased;
+            taken = &mut taken => return taken.map_err(|error| Parting::no_server(&error)),
+            _ = gone => return Err(Parting::silent(Ending::ClientLeft)),
+            order = control.ordered() => return Err(Parting::ordered(order)),
+            _ = &mut impatient, if !told => {
+                told = true;
+                write::notice(client.outbox.append(), "waiting in line for a server connection");
+            }
+        }
     }
 }
 
@@ -216,7 +242,7 @@ async fn stream_both(client: &mut ClientLink, server: &mut Stream, control: &Con
             Ok(_) => Ending::ClientLeft,
             Err(error) => Ending::ServerLost { error: Some(error) },
         },
-        Order::Drain = control.ordered() => Ending::Drained,
+        order = control.ordered() => ending::obeyed(order),
     }
 }
 
@@ -282,6 +308,12 @@ impl Home {
         &self.0.tls
     }
 
+    /// The process's clients.
+    #[must_use]
+    pub fn census(&self) -> &Census {
+        &self.0.census
+    }
+
     /// Gives a session of this worker its cancel key.
     ///
     /// # Errors
@@ -308,10 +340,10 @@ impl Parting {
         Self { bytes: Vec::new(), ending }
     }
 
-    fn drained() -> Self {
+    fn ordered(order: Order) -> Self {
         let mut bytes = Vec::new();
-        ending::shutdown().write(&mut bytes);
-        Self { bytes, ending: Ending::Drained }
+        ending::ordered(order).write(&mut bytes);
+        Self { bytes, ending: ending::obeyed(order) }
     }
 
     fn no_server(error: &CheckoutError) -> Self {

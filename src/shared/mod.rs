@@ -3,7 +3,9 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | [`local`] | this thread's current topology |
-//! | [`directory`] | cancel key to session: the one map that threads share |
+//! | [`census`] | how many clients there are, over all threads |
+//! | [`directory`] | cancel key to session, over all threads |
 
+pub mod census;
 pub mod directory;
 pub mod local;

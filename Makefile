@@ -1,0 +1,24 @@
+# The doors of this repository, thin over cargo. Each installs what it needs (scripts/setup).
+#
+#   make lab     three PostgreSQL nodes and understudy on port 6432; LAB="--nodes 2 --sync" for more
+#   make test    every test, real nodes and clients included; formatting and lints first
+#   make check   formatting and lints
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+.PHONY: lab test check
+
+lab:
+	@scripts/setup lab
+	@cargo build --release
+	@cargo run --release --quiet -- lab up $(LAB)
+
+test:
+	@scripts/setup test
+	@$(MAKE) --no-print-directory check
+	cargo nextest run --workspace --features real-nodes
+	cargo test --doc --workspace --features real-nodes
+
+check:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --features real-nodes -- -D warnings
