@@ -4,6 +4,7 @@
 
 pub mod program;
 pub mod proxy;
+pub mod tls;
 pub mod wire;
 
 use std::{fmt::Debug, path::PathBuf, time::Duration};
