@@ -2,6 +2,7 @@
 //! clients that can be run straight and through the proxy.
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
 
+pub mod meddler;
 pub mod program;
 pub mod proxy;
 pub mod tls;
