@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    certificates::CertificateKeeper,
     coordinator::Coordinator,
     listener::{ClientListener, Door, Seat, Seats},
     message::{Apply, Drain, Halt, StopAsked},
@@ -28,9 +29,9 @@ use super::{
 };
 use crate::{
     auth::{AuthFiles, MockSalts, throttle::Limits},
-    conf::{Mistakes, Settings},
+    conf::{Mistakes, Settings, certificates::Flaw},
     event,
-    net::listen,
+    net::{Tls, listen},
     pool::budget::Budget,
     shared::{census::Census, directory::Directory, throttle::Throttle},
 };
@@ -49,6 +50,9 @@ pub enum StartError {
     /// The users file or the rules are missing or wrong.
     #[error("{0}")]
     Files(Mistakes),
+    /// A certificate file has been spoilt since the configuration was checked.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Certificates(Vec<Flaw>),
     /// The system refuses something basic.
     #[error("cannot start: {0}")]
     System(String),
@@ -59,6 +63,7 @@ pub enum StartError {
 enum Child {
     Coordinator,
     ClientListener,
+    CertificateKeeper,
     Worker(usize),
 }
 
@@ -72,6 +77,7 @@ struct Root {
     files: AuthFiles,
     throttle: Throttle,
     salts: MockSalts,
+    tls: Tls,
     budget: Budget,
     census: Census,
     known: Rc<Cell<Known>>,
@@ -81,6 +87,7 @@ struct Root {
     workers: Vec<Seated>,
     coordinator: Overseen<Coordinator>,
     listener: Overseen<ClientListener>,
+    certificates: Overseen<CertificateKeeper>,
     stopping: bool,
     /// Told when Root is done.
     done: Option<oneshot::Sender<()>>,
@@ -110,12 +117,13 @@ pub fn run(settings: Arc<Settings>, log: Logger) -> Result<(), StartError> {
         .map_err(|mistakes| StartError::Files(Mistakes(mistakes)))?;
     let salts = MockSalts::random().map_err(|error| StartError::System(error.to_string()))?;
     derive_keys(&files, &salts).map_err(|error| StartError::System(error.to_string()))?;
+    let tls = Tls::load(&settings).map_err(StartError::Certificates)?;
     let system = System::new();
     system.block_on(async move {
         let doors = open_doors(&settings)?;
         announce(&settings, &files, &log);
         let (done, finished) = oneshot::channel();
-        let root = Root::new(settings, log, doors, files, salts, done);
+        let root = Root::new(settings, log, doors, files, salts, tls, done);
         let root = root.start();
         hear_signals(&root).map_err(|error| StartError::System(error.to_string()))?;
         // An error means that Root itself ended: nothing is left to wait for.
@@ -162,7 +170,7 @@ fn announce(settings: &Settings, files: &AuthFiles, log: &Logger) {
         event!(log, Info, Listening, "clients can connect by unix socket in {}", directory.display();
             "address" => directory.display().to_string());
     }
-    for doubt in files.doubts(&settings.auth) {
+    for doubt in files.doubts(settings) {
         event!(log, Warning, ConfigurationDoubtful, "{}", doubt);
     }
     if AuthFiles::trust_everybody(&settings.auth) {
@@ -221,6 +229,7 @@ impl Root {
         doors: Vec<Door>,
         files: AuthFiles,
         salts: MockSalts,
+        tls: Tls,
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
@@ -234,6 +243,7 @@ impl Root {
             files,
             throttle,
             salts,
+            tls,
             budget,
             census: Census::default(),
             known: Rc::default(),
@@ -243,6 +253,7 @@ impl Root {
             workers: Vec::new(),
             coordinator: Overseen::new(),
             listener: Overseen::new(),
+            certificates: Overseen::new(),
             stopping: false,
             done: Some(done),
         }
@@ -255,6 +266,7 @@ impl Root {
                 let coordinator = Coordinator::new(
                     settings,
                     log,
+                    self.tls.clone(),
                     ctx.address().recipient(),
                     Rc::clone(&self.known),
                     &self.topology,
@@ -265,6 +277,11 @@ impl Root {
                 let (doors, seats) = (self.doors.clone(), Rc::clone(&self.seats));
                 let listener = ClientListener::new(doors, seats, self.log.clone());
                 self.listener.address = Some(self.children.start(child, |_| listener));
+            }
+            Child::CertificateKeeper => {
+                let (settings, log) = (Arc::clone(&self.settings), self.log.clone());
+                let keeper = CertificateKeeper::new(settings, log, self.tls.clone());
+                self.certificates.address = Some(self.children.start(child, |_| keeper));
             }
             Child::Worker(number) => self.start_worker(number),
         }
@@ -281,6 +298,7 @@ impl Root {
             files: self.files.clone(),
             throttle: self.throttle.clone(),
             salts: self.salts.clone(),
+            tls: self.tls.clone(),
             budget: self.budget.clone(),
             census: self.census.clone(),
             load: Arc::clone(&seated.load),
@@ -301,6 +319,7 @@ impl Root {
         match child {
             Child::Coordinator => &mut self.coordinator.policy,
             Child::ClientListener => &mut self.listener.policy,
+            Child::CertificateKeeper => &mut self.certificates.policy,
             Child::Worker(number) => &mut self.workers[number].worker.policy,
         }
     }
@@ -381,6 +400,7 @@ impl Actor for Root {
             self.workers.push(Seated { arbiter, worker: Overseen::new(), load });
             self.start_child(Child::Worker(number), ctx);
         }
+        self.start_child(Child::CertificateKeeper, ctx);
         self.start_child(Child::Coordinator, ctx);
         self.start_child(Child::ClientListener, ctx);
     }
@@ -474,6 +494,7 @@ impl std::fmt::Display for Child {
         match self {
             Self::Coordinator => f.write_str("the coordinator"),
             Self::ClientListener => f.write_str("the client listener"),
+            Self::CertificateKeeper => f.write_str("the keeper of certificates"),
             Self::Worker(number) => write!(f, "worker {number}"),
         }
     }

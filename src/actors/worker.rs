@@ -27,7 +27,7 @@ use crate::{
     auth::{AuthFiles, MockSalts, UserLookup},
     conf::Settings,
     event,
-    net::{Stream, tcp},
+    net::{Stream, Tls, tcp},
     pool::{budget::Budget, pools::Pools},
     relay::{
         control::{Control, Order},
@@ -61,6 +61,8 @@ pub struct WorkerParts {
     pub throttle: Throttle,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// Server connections the nodes may have.
     pub budget: Budget,
     /// The process's clients.
@@ -99,6 +101,7 @@ impl Worker {
             files,
             throttle,
             salts,
+            tls,
             budget,
             census,
             load,
@@ -111,9 +114,10 @@ impl Worker {
         let lookup = auth.query.as_ref().map(|query| {
             let (keep, attempt) = (auth.query_cache, settings.pool.connect_timeout);
             UserLookup::new(query, &auth.query_database, settings.monitor.clone(), keep, attempt)
+                .with_tls(tls.clone())
         });
         let home = Home::new(HomeInner {
-            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget)),
+            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget, tls.clone())),
             topology: LocalTopology::new(topology),
             scratch: Scratch::new(),
             settings,
@@ -124,6 +128,7 @@ impl Worker {
             throttle,
             lookup,
             salts,
+            tls,
             census,
         });
         Self {

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{rules::Rules, users::UserFile},
     conf::{
-        Mistake,
-        settings::{Auth, AuthMethod},
+        Mistake, Settings,
+        settings::{Auth, AuthMethod, ClientTlsMode},
     },
 };
 
@@ -53,7 +53,8 @@ impl AuthFiles {
     /// What the rules allow but probably do not mean, as sentences. Of `auth.method` alone the configuration
     /// itself says as much.
     #[must_use]
-    pub fn doubts(&self, auth: &Auth) -> Vec<String> {
+    pub fn doubts(&self, settings: &Settings) -> Vec<String> {
+        let Settings { auth, client_tls, .. } = settings;
         let mut doubts = Vec::new();
         if auth.hba_file.is_none() {
             return doubts;
@@ -65,6 +66,21 @@ impl AuthFiles {
                  neither auth.users_file nor auth.query has one"
                     .to_owned(),
             );
+        }
+        if let Some(line) = self.rules.wants_tls()
+            && client_tls.mode == ClientTlsMode::Disable
+        {
+            doubts.push(format!(
+                "line {line} of auth.hba_file never matches: it is about encrypted connections, and \
+                 client_tls.mode is \"disable\""
+            ));
+        } else if let Some(line) = self.rules.wants_certificate()
+            && client_tls.ca_file.is_none()
+        {
+            doubts.push(format!(
+                "line {line} of auth.hba_file refuses everybody: it asks for a certificate, and without \
+                 client_tls.ca_file none can be verified"
+            ));
         }
         if let Some(line) = self.rules.trusts_strangers() {
             doubts.push(format!(

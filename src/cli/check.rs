@@ -23,7 +23,7 @@ pub fn check(arguments: &CheckArguments) -> Exit {
         Ok(files) => files,
         Err(mistakes) => return refuse(&Mistakes(mistakes)),
     };
-    for doubt in loaded.doubts.iter().chain(&files.doubts(&loaded.settings.auth)) {
+    for doubt in loaded.doubts.iter().chain(&files.doubts(&loaded.settings)) {
         let _ = writeln!(io::stderr(), "warning: {doubt}");
     }
     let mut report = summary(&loaded, &sources);

@@ -22,6 +22,7 @@ use crate::conf::{
         Auth, AuthMethod, Failover, HealthCheck, Limits, Listen, Log, Monitor, Node, Pool, Process,
         Settings, Tcp,
     },
+    tls,
     written::{Given, Kind},
 };
 
@@ -36,6 +37,8 @@ pub(super) fn settings(
     let nodes = nodes(&mut reader, raw.nodes);
     let listen = listen(&mut reader, raw.listen);
     let auth = auth(&mut reader, raw.auth);
+    let client_tls = tls::client_tls(&mut reader, raw.client_tls);
+    let server_tls = tls::server_tls(&mut reader, raw.server_tls);
     let pool = pool(&mut reader, raw.pool);
     let limits = limits(&mut reader, raw.limits);
     let tcp = tcp(&mut reader, raw.tcp);
@@ -48,6 +51,8 @@ pub(super) fn settings(
         nodes: nodes?,
         listen: listen?,
         auth: auth?,
+        client_tls: client_tls?,
+        server_tls: server_tls?,
         pool: pool?,
         limits: limits?,
         tcp: tcp?,
@@ -61,7 +66,8 @@ pub(super) fn settings(
     Some((settings, doubts))
 }
 
-struct Reader<'a> {
+/// Reads values, and notes the mistakes.
+pub(super) struct Reader<'a> {
     tree: &'a Value,
     file: Option<&'a Path>,
     mistakes: &'a mut Vec<Mistake>,
@@ -71,11 +77,16 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The value, or a mistake noted under its key.
-    fn take<T: Kind>(&mut self, key: &str, given: Given<T>) -> Option<T> {
+    pub(super) fn take<T: Kind>(&mut self, key: &str, given: Given<T>) -> Option<T> {
         given.0.map_err(|wrong| self.refuse(key, wrong.problem, wrong.remedy)).ok()
     }
 
-    fn refuse(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn refuse(
+        &mut self,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::new(self.place(key), key, problem, remedy));
     }
 
@@ -401,6 +412,7 @@ fn doubts(settings: &Settings) -> Vec<String> {
                 .to_owned(),
         );
     }
+    doubts.extend(tls::doubts(&settings.server_tls));
     doubts
 }
 

@@ -87,6 +87,10 @@ events! {
     Draining = "draining",
     /// Sessions were closed because the time to drain is over.
     DrainTimedOut = "drain_timed_out",
+    /// The certificate files were read again, and new connections use what is in them.
+    CertificatesReloaded = "certificates_reloaded",
+    /// The certificate files were read again, and will not do: the former ones stay in use.
+    CertificatesRefused = "certificates_refused",
     /// A library that understudy uses had something to say (`target` names it).
     Foreign = "foreign",
     /// A bug: some code panicked (`location`, `thread`).

@@ -160,6 +160,11 @@ pub fn cancel_request(out: &mut Vec<u8>, key: &CancelKey) {
     });
 }
 
+/// An `SSLRequest`.
+pub fn ssl_request(out: &mut Vec<u8>) {
+    untagged(out, |out| out.extend_from_slice(&80_877_103_u32.to_be_bytes()));
+}
+
 /// A simple `Query`.
 pub fn query(out: &mut Vec<u8>, sql: &str) {
     message(out, client::QUERY, |out| text(out, sql));

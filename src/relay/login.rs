@@ -3,7 +3,7 @@
 //! All of it lives in one boxed future that is dropped afterwards, so that a session in its steady state
 //! stays small.
 
-use std::{rc::Rc, time::Instant};
+use std::{io, rc::Rc, time::Instant};
 
 use tokio::io::AsyncWriteExt;
 
@@ -14,13 +14,18 @@ use super::{
 };
 use crate::{
     auth::{
-        ClientLogin, Credentials, Refusal, Step, StoredSecret,
+        ChannelBinding, ClientLogin, Credentials, Refusal, Step, StoredSecret,
         rules::{Attempt, Encryption, Origin},
         throttle::Counted,
     },
     conf::settings::AuthMethod,
     event,
-    net::{Inbox, Stream, inbox::InboxError, stream::Outbox},
+    net::{
+        Inbox, Stream,
+        inbox::InboxError,
+        stream::Outbox,
+        tls::{ClientSide, Start},
+    },
     pool::{
         checkout::{self, Patience},
         parameters::Parameters,
@@ -129,11 +134,26 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
 async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
     // At most one request of either kind, as in PostgreSQL, lest a client keeps us asking for ever.
     let (mut ssl, mut gss) = (false, false);
+    // A unix socket needs no TLS, and has none, as in PostgreSQL.
+    let tls = home.tls().clients().filter(|_| door.stream.is_tcp());
+    if let Some(side) = &tls
+        && door.stream.begins_with_tls().await.map_err(|_| Shut::Silently(Ending::NoSession))?
+    {
+        door.secure(side, Start::Direct).await?;
+        (ssl, gss) = (true, true);
+    }
     loop {
         match door.inbox.opening(&mut door.stream).await {
             Ok(Opening::SslRequest) if !ssl => {
                 ssl = true;
-                door.decline().await?;
+                match &tls {
+                    None => door.decline().await?,
+                    Some(side) => {
+                        door.accept_tls(side).await?;
+                        // Inside of TLS there is no other encryption.
+                        gss = true;
+                    }
+                }
             }
             Ok(Opening::GssRequest) if !gss => {
                 gss = true;
@@ -149,7 +169,10 @@ async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
                 home.directory().cancel(&key).await;
                 return Err(Shut::Silently(Ending::NoSession));
             }
-            Ok(Opening::Startup(startup)) => return Ok(startup),
+            Ok(Opening::Startup(startup)) => {
+                let missing = tls.is_some_and(|side| side.is_required()) && door.stream.is_tcp();
+                return if missing { Err(Shut::without_tls()) } else { Ok(startup) };
+            }
             Err(InboxError::Opening(error)) => {
                 return Err(Shut::with(ending::bad_opening(&error)));
             }
@@ -182,7 +205,10 @@ async fn prove(
     };
     let attempt = Attempt {
         origin: candidate.origin,
-        encryption: Encryption::None,
+        encryption: match door.stream.tls() {
+            None => Encryption::None,
+            Some(tls) => Encryption::Tls { certificate_name: tls.peer_common_name() },
+        },
         user: &startup.user,
         database: &startup.database,
         physical_replication: startup.is_physical_replication(),
@@ -202,9 +228,17 @@ async fn exchange(
     method: AuthMethod,
     secret: Option<&StoredSecret>,
 ) -> Result<Option<Credentials>, Shut> {
-    let salts = candidate.home.salts();
-    let (mut login, mut step) = ClientLogin::start(method, candidate.user, secret, salts)
-        .map_err(|refusal| candidate.refused(&refusal))?;
+    let Candidate { user, home, .. } = *candidate;
+    let started = match door.stream.tls() {
+        None => ClientLogin::start(method, user, secret, home.salts()),
+        Some(tls) => {
+            let binding = tls.end_point().map_or(ChannelBinding::Absent, |end_point| {
+                ChannelBinding::TlsServerEndPoint(end_point.to_vec())
+            });
+            ClientLogin::start_bound(method, user, secret, home.salts(), binding)
+        }
+    };
+    let (mut login, mut step) = started.map_err(|refusal| candidate.refused(&refusal))?;
     loop {
         match step {
             Step::Granted { send, credentials } => {
@@ -328,6 +362,37 @@ impl Door {
         self.send(b"N").await
     }
 
+    /// "Yes" to a request for TLS, and the handshake.
+    async fn accept_tls(&mut self, side: &ClientSide) -> Result<(), Shut> {
+        if !self.inbox.is_empty() {
+            // Whoever sent it, it must not pass for something that came encrypted (CVE-2021-23214).
+            return Err(Shut::with(
+                Error::fatal(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "received unencrypted data after SSL request",
+                )
+                .detail(
+                    "This could be either a client-software bug or evidence of an attempted \
+                     man-in-the-middle attack.",
+                ),
+            ));
+        }
+        self.send(b"S").await?;
+        self.secure(side, Start::Asked).await
+    }
+
+    /// The handshake. When it fails nobody is left to be told: TLS's own alert has done that.
+    async fn secure(&mut self, side: &ClientSide, start: Start) -> Result<(), Shut> {
+        let stream = std::mem::take(&mut self.stream);
+        self.stream = side.accept(stream, start).await.map_err(|error| {
+            Shut::Silently(match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Ending::NoSession,
+                _ => Ending::Refused { reason: format!("TLS handshake failed: {error}") },
+            })
+        })?;
+        Ok(())
+    }
+
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Shut> {
         self.stream.write_all(bytes).await.map_err(|_| Shut::Silently(Ending::NoSession))
     }
@@ -339,6 +404,13 @@ impl Shut {
     fn with(error: Error) -> Self {
         let reason = error.message.clone();
         Self::With(error, reason)
+    }
+
+    fn without_tls() -> Self {
+        Self::with(
+            Error::fatal(sqlstate::INVALID_AUTHORIZATION, "connections without TLS are refused")
+                .hint("Connect with sslmode=require, or a stricter one."),
+        )
     }
 
     fn internal(reason: String) -> Self {

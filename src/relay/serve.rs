@@ -23,7 +23,7 @@ use crate::{
     auth::{AuthFiles, MockSalts, Rules, UserFile, UserLookup},
     conf::Settings,
     event,
-    net::Stream,
+    net::{Stream, Tls},
     pool::{
         checkout::{self, CheckoutError},
         pools::Pools,
@@ -64,6 +64,8 @@ pub struct HomeInner {
     pub lookup: Option<UserLookup>,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// The process's clients.
     pub census: Census,
     /// The shared read buffer.
@@ -84,8 +86,10 @@ pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<C
         Ok(client) => client,
         Err(ending) => return ending,
     };
+    let tls = client.stream.tls();
     event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
-        "user" => &client.identity.user, "database" => &client.identity.database);
+        "user" => &client.identity.user, "database" => &client.identity.database,
+        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()));
 
     if client.replication {
         return Box::pin(replicate(client, &home, &control)).await;
@@ -311,6 +315,12 @@ impl Home {
     #[must_use]
     pub fn salts(&self) -> &MockSalts {
         &self.0.salts
+    }
+
+    /// Certificates, and whom we believe.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        &self.0.tls
     }
 
     /// The process's clients.

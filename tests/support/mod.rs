@@ -2,8 +2,10 @@
 //! clients that can be run straight and through the proxy.
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
 
+pub mod meddler;
 pub mod program;
 pub mod proxy;
+pub mod tls;
 pub mod wire;
 
 use std::{fmt::Debug, path::PathBuf, time::Duration};
@@ -56,7 +58,7 @@ impl Stage {
     pub fn same<T: Debug + PartialEq>(&self, run: impl Fn(&str) -> T) -> T {
         let straight = run(&self.straight(Login::App));
         let proxied = run(&self.proxied(Login::App));
-        assert_eq!(proxied, straight, "through the proxy (left) and straight (right)");
+        assert!(proxied == straight, "{}", difference(&straight, &proxied));
         proxied
     }
 
@@ -93,6 +95,20 @@ impl Stage {
         psql.args(["-X", "-d", conninfo]);
         run(psql, script)
     }
+}
+
+/// Where two things begin to differ, line by line.
+fn difference(straight: &impl Debug, proxied: &impl Debug) -> String {
+    let lines = |thing: String| -> Vec<String> {
+        thing.replace("\\n", "\n").lines().map(str::to_owned).collect()
+    };
+    let (straight, proxied) = (lines(format!("{straight:#?}")), lines(format!("{proxied:#?}")));
+    let first = straight.iter().zip(&proxied).take_while(|(one, other)| one == other).count();
+    let around = |lines: &[String]| {
+        let from = first.saturating_sub(3).min(lines.len());
+        lines[from..lines.len().min(first + 7)].join("\n")
+    };
+    format!("straight:\n{}\n\nthrough the proxy:\n{}", around(&straight), around(&proxied))
 }
 
 /// Waits until a condition holds.

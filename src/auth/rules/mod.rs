@@ -173,6 +173,21 @@ impl Rules {
             .any(|rule| matches!(rule.method, Method::Certificate | Method::Ask(AuthMethod::Trust)))
     }
 
+    /// The line of the first rule that speaks of encrypted connections alone.
+    #[must_use]
+    pub fn wants_tls(&self) -> Option<usize> {
+        let tls = |rule: &&Rule| {
+            matches!(rule.connection, Connection::Host { encrypted: Some(true), .. })
+        };
+        self.0.iter().find(tls).map(|rule| rule.line)
+    }
+
+    /// The line of the first rule that asks for a certificate.
+    #[must_use]
+    pub fn wants_certificate(&self) -> Option<usize> {
+        self.0.iter().find(|rule| rule.method == Method::Certificate).map(|rule| rule.line)
+    }
+
     /// The line of the first rule that trusts addresses beyond this machine.
     #[must_use]
     pub fn trusts_strangers(&self) -> Option<usize> {
