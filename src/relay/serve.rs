@@ -20,10 +20,10 @@ use super::{
     run::{Relay, Scratch, Stopped},
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, Rules, UserFile, UserLookup},
     conf::Settings,
     event,
-    net::Stream,
+    net::{Stream, Tls},
     pool::{
         checkout::{self, CheckoutError},
         pools::Pools,
@@ -34,6 +34,7 @@ use crate::{
         census::Census,
         directory::{CancelAsked, Directory, Registration, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -55,12 +56,16 @@ pub struct HomeInner {
     pub directory: Directory,
     /// How cancel requests reach this worker.
     pub cancels: mpsc::UnboundedSender<CancelAsked>,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// `auth.query`, where there is one.
     pub lookup: Option<UserLookup>,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// The process's clients.
     pub census: Census,
     /// The shared read buffer.
@@ -104,8 +109,10 @@ async fn admit(
         admitted = login::log_in(stream, session, home) => admitted?,
         order = control.ordered() => return Err(ending::obeyed(order)),
     };
+    let tls = client.stream.tls();
     event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
-        "user" => &client.identity.user, "database" => &client.identity.database);
+        "user" => &client.identity.user, "database" => &client.identity.database,
+        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()));
     if client.replication {
         return Err(replicate(client, home, control).await);
     }
@@ -305,7 +312,19 @@ impl Home {
     /// The users file.
     #[must_use]
     pub fn users(&self) -> &UserFile {
-        &self.0.users
+        &self.0.files.users
+    }
+
+    /// Who may come in from where, and how.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.0.files.rules
+    }
+
+    /// Failed logins.
+    #[must_use]
+    pub fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     /// `auth.query`, where there is one.
@@ -318,6 +337,12 @@ impl Home {
     #[must_use]
     pub fn salts(&self) -> &MockSalts {
         &self.0.salts
+    }
+
+    /// Certificates, and whom we believe.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        &self.0.tls
     }
 
     /// The process's clients.

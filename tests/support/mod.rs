@@ -3,8 +3,10 @@
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+pub mod meddler;
 pub mod program;
 pub mod proxy;
+pub mod tls;
 pub mod wire;
 
 use std::{fmt::Debug, path::PathBuf, time::Duration};
