@@ -2,6 +2,7 @@
 //! sent away how.
 #![cfg(feature = "real-nodes")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(clippy::disallowed_methods, reason = "a slow client is one that sleeps")]
 
 mod support;
 
@@ -105,6 +106,8 @@ fn exactly_the_clients_that_a_mode_allows_come_in() {
                 ("verify-ca" | "verify-full", _) => {
                     assert_out(&bare, "alert certificate required", &what);
                     assert_in(&shown, "TLS", &what);
+                    let last = proxy.events("session_start").pop().unwrap();
+                    assert_eq!(last["certificate"], "app", "{last}");
                 }
                 _ => {
                     assert_in(&bare, "TLS", &what);
@@ -370,4 +373,35 @@ fn certificates_change_under_open_sessions() {
     // Who was there goes on, and is bound to the certificate it has seen.
     say(&mut before, &startup(V3_0, &[("user", "app"), ("database", "app")]));
     assert_eq!(message(&mut before).0, b'R');
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_one_that_never_reads_is_let_go() {
+    let (stage, authority) = (Stage::new(), authority());
+    let mut all = settings(&authority, "require");
+    all.push("limits.client_write_timeout=3s".into());
+    let proxy = proxy(&stage, &all);
+    let conninfo = format!("{} sslmode=require", proxy.conninfo(&stage.cluster, Login::App));
+    let read_after = |sql: &str, pause: Duration| {
+        let mut psql = support::program::command(&stage.tool("psql"));
+        psql.args(["-X", "-q", "-d", &conninfo, "-c", sql]);
+        let mut child = psql
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        thread::sleep(pause);
+        let mut out = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        let errors = child.wait_with_output().unwrap().stderr;
+        (out.len(), String::from_utf8_lossy(&errors).into_owned())
+    };
+    let rows = "COPY (SELECT repeat('x', 999) FROM generate_series(1, 40000)) TO STDOUT";
+    let before = proxy.memory("VmRSS");
+    assert_eq!(read_after(rows, Duration::from_millis(1500)), (40_000_000, String::new()));
+    let grown = proxy.memory("VmRSS").saturating_sub(before);
+    assert!(grown < 8_000, "{grown} kB more for a client that reads slowly");
+    let (length, errors) = read_after(rows, Duration::from_secs(8));
+    assert!(length < 40_000_000 && !errors.is_empty(), "{length} bytes, {errors}");
+    proxy.await_sentence("session_refused", "it did not read for limits.client_write_timeout");
 }

@@ -86,7 +86,8 @@ pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<C
     let tls = client.stream.tls();
     event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
         "user" => &client.identity.user, "database" => &client.identity.database,
-        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()));
+        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()),
+        "certificate" => client.stream.peer_common_name());
 
     if client.replication {
         return Box::pin(replicate(client, &home, &control)).await;
