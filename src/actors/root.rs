@@ -6,6 +6,7 @@ use std::{
     net::Ipv6Addr,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
+    thread,
 };
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
@@ -27,12 +28,12 @@ use super::{
     worker::{Worker, WorkerParts},
 };
 use crate::{
-    auth::{MockSalts, UserFile},
-    conf::{Settings, certificates::Flaw, settings::AuthMethod},
+    auth::{AuthFiles, MockSalts, throttle::Limits},
+    conf::{Mistakes, Settings, certificates::Flaw},
     event,
     net::{Tls, listen},
     pool::budget::Budget,
-    shared::{census::Census, directory::Directory},
+    shared::{census::Census, directory::Directory, throttle::Throttle},
 };
 
 /// Why the proxy could not start.
@@ -46,9 +47,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
-    /// The users file is missing or wrong.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Users(Vec<crate::auth::users::Mistake>),
+    /// The users file or the rules are missing or wrong.
+    #[error("{0}")]
+    Files(Mistakes),
     /// A certificate file has been spoilt since the configuration was checked.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Certificates(Vec<Flaw>),
@@ -73,7 +74,8 @@ struct Root {
     log: Logger,
     doors: Vec<Door>,
     directory: Directory,
-    users: Arc<UserFile>,
+    files: AuthFiles,
+    throttle: Throttle,
     salts: MockSalts,
     tls: Tls,
     budget: Budget,
@@ -111,18 +113,17 @@ struct Seated {
 /// # Errors
 /// Whatever keeps it from starting; see [`StartError`].
 pub fn run(settings: Arc<Settings>, log: Logger) -> Result<(), StartError> {
-    let users = match &settings.auth.users_file {
-        Some(path) => UserFile::load(path).map_err(StartError::Users)?,
-        None => UserFile::default(),
-    };
+    let files = AuthFiles::load(&settings.auth)
+        .map_err(|mistakes| StartError::Files(Mistakes(mistakes)))?;
     let salts = MockSalts::random().map_err(|error| StartError::System(error.to_string()))?;
+    derive_keys(&files, &salts).map_err(|error| StartError::System(error.to_string()))?;
     let tls = Tls::load(&settings).map_err(StartError::Certificates)?;
     let system = System::new();
     system.block_on(async move {
         let doors = open_doors(&settings)?;
-        announce(&settings, &log);
+        announce(&settings, &files, &log);
         let (done, finished) = oneshot::channel();
-        let root = Root::new(settings, log, doors, users, salts, tls, done);
+        let root = Root::new(settings, log, doors, files, salts, tls, done);
         let root = root.start();
         hear_signals(&root).map_err(|error| StartError::System(error.to_string()))?;
         // An error means that Root itself ended: nothing is left to wait for.
@@ -153,7 +154,14 @@ fn open_doors(settings: &Settings) -> Result<Vec<Door>, StartError> {
     Ok(doors)
 }
 
-fn announce(settings: &Settings, log: &Logger) {
+/// Derives the keys of clear passwords before they are needed, beside everything else: see `UserFile`.
+fn derive_keys(files: &AuthFiles, salts: &MockSalts) -> io::Result<()> {
+    let (users, salts) = (Arc::clone(&files.users), salts.clone());
+    let work = move || users.derive_keys(&salts);
+    thread::Builder::new().name("keys".to_owned()).spawn(work).map(drop)
+}
+
+fn announce(settings: &Settings, files: &AuthFiles, log: &Logger) {
     for address in &settings.listen.addresses {
         event!(log, Info, Listening, "clients can connect to {}", address;
             "address" => address.to_string());
@@ -162,7 +170,10 @@ fn announce(settings: &Settings, log: &Logger) {
         event!(log, Info, Listening, "clients can connect by unix socket in {}", directory.display();
             "address" => directory.display().to_string());
     }
-    if settings.auth.method == AuthMethod::Trust {
+    for doubt in files.doubts(settings) {
+        event!(log, Warning, ConfigurationDoubtful, "{}", doubt);
+    }
+    if AuthFiles::trust_everybody(&settings.auth) {
         event!(
             log,
             Warning,
@@ -216,19 +227,21 @@ impl Root {
         settings: Arc<Settings>,
         log: Logger,
         doors: Vec<Door>,
-        users: UserFile,
+        files: AuthFiles,
         salts: MockSalts,
         tls: Tls,
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
+        let throttle = Throttle::new(Limits::of(&settings.auth));
         let budget = Budget::new(settings.nodes.len(), settings.pool.max_per_node);
         Self {
             settings,
             log,
             doors,
             directory: Directory::default(),
-            users: Arc::new(users),
+            files,
+            throttle,
             salts,
             tls,
             budget,
@@ -282,7 +295,8 @@ impl Root {
             log: self.log.clone(),
             topology: Arc::clone(&self.topology),
             directory: self.directory.clone(),
-            users: Arc::clone(&self.users),
+            files: self.files.clone(),
+            throttle: self.throttle.clone(),
             salts: self.salts.clone(),
             tls: self.tls.clone(),
             budget: self.budget.clone(),

@@ -24,7 +24,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, UserLookup},
     conf::Settings,
     event,
     net::{Stream, Tls, tcp},
@@ -38,6 +38,7 @@ use crate::{
         census::Census,
         directory::{CancelAsked, Directory, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -54,8 +55,10 @@ pub struct WorkerParts {
     pub topology: Arc<Topology>,
     /// The process's cancel keys.
     pub directory: Directory,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
     /// Certificates, and whom we believe.
@@ -95,7 +98,8 @@ impl Worker {
             log,
             topology,
             directory,
-            users,
+            files,
+            throttle,
             salts,
             tls,
             budget,
@@ -120,7 +124,8 @@ impl Worker {
             log,
             directory,
             cancels,
-            users,
+            files,
+            throttle,
             lookup,
             salts,
             tls,

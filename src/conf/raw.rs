@@ -56,10 +56,14 @@ pub(super) struct Listen {
 #[serde(deny_unknown_fields)]
 pub(super) struct Auth {
     pub(super) method: Given<AuthMethod>,
+    pub(super) hba_file: Given<FilePath>,
     pub(super) users_file: Given<FilePath>,
     pub(super) query: Given<Text>,
     pub(super) query_database: Given<Name>,
     pub(super) query_cache: Given<WaitOrNone>,
+    pub(super) max_failures: Given<Whole<0, 1_000_000>>,
+    pub(super) failure_window: Given<Wait>,
+    pub(super) lockout: Given<Wait>,
 }
 
 #[derive(Deserialize)]

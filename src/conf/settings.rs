@@ -68,12 +68,20 @@ pub struct Auth {
     pub method: AuthMethod,
     /// File of `"name" "secret"` lines.
     pub users_file: Option<PathBuf>,
+    /// File of rules in the syntax of pg_hba.conf; they replace `method`.
+    pub hba_file: Option<PathBuf>,
     /// Query for users who are not in the file.
     pub query: Option<String>,
     /// Database in which the query runs.
     pub query_database: String,
     /// How long an answer may be used again.
     pub query_cache: Duration,
+    /// Failed logins of one user from one address after which more are refused; none: no limit.
+    pub max_failures: Option<u32>,
+    /// How long failures are counted, from the first of them.
+    pub failure_window: Duration,
+    /// How long logins are refused then.
+    pub lockout: Duration,
 }
 
 /// How a client proves who it is.
@@ -81,6 +89,8 @@ pub struct Auth {
 pub enum AuthMethod {
     /// Nobody is asked.
     Trust,
+    /// The password itself, which is never asked for without TLS. Only a rule can say so.
+    Password,
     /// MD5, or SCRAM where the stored secret is a SCRAM one.
     Md5,
     /// SCRAM-SHA-256 (RFC 7677).

@@ -55,6 +55,8 @@ events! {
     SessionStart = "session_start",
     /// A session that had begun has ended.
     SessionEnd = "session_end",
+    /// A `user` failed to log in from an `address` so often that more is refused for a while; said once.
+    LoginThrottled = "login_throttled",
     /// A client was sent away, and why.
     SessionRefused = "session_refused",
     /// A session ended by a bug; nobody else was touched.

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -47,6 +48,19 @@ const KEPT_CAPACITY: usize = 1024;
 // === impl Stream ===
 
 impl Stream {
+    /// The peer's IP address, IPv4 as such even where IPv6 carries it; none for a unix socket.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub fn peer_address(&self) -> io::Result<Option<IpAddr>> {
+        match self {
+            Self::Tcp(socket) => Ok(Some(socket.peer_addr()?.ip().to_canonical())),
+            Self::Unix(_) => Ok(None),
+            Self::Tls(secure) => secure.socket().peer_address(),
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
     /// Reads what is there into `buffer` and returns how much that was; 0 means the peer has closed.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ use super::{
     run::{Relay, Scratch, Stopped},
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, Rules, UserFile, UserLookup},
     conf::Settings,
     event,
     net::{Stream, Tls},
@@ -34,6 +34,7 @@ use crate::{
         census::Census,
         directory::{CancelAsked, Directory, Registration, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -55,8 +56,10 @@ pub struct HomeInner {
     pub directory: Directory,
     /// How cancel requests reach this worker.
     pub cancels: mpsc::UnboundedSender<CancelAsked>,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// `auth.query`, where there is one.
     pub lookup: Option<UserLookup>,
     /// Salts for users nobody knows.
@@ -310,7 +313,19 @@ impl Home {
     /// The users file.
     #[must_use]
     pub fn users(&self) -> &UserFile {
-        &self.0.users
+        &self.0.files.users
+    }
+
+    /// Who may come in from where, and how.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.0.files.rules
+    }
+
+    /// Failed logins.
+    #[must_use]
+    pub fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     /// `auth.query`, where there is one.

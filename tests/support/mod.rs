@@ -1,7 +1,7 @@
 //! What the tests with real nodes and real clients stand on: a cluster, the program in front of it, and
 //! clients that can be run straight and through the proxy.
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 pub mod meddler;
 pub mod program;

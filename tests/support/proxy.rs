@@ -211,6 +211,7 @@ impl Drop for Proxy {
             let lines: Vec<&str> =
                 log.lines().filter(|line| !line.contains("\"event\":\"foreign\"")).collect();
             let last = &lines[lines.len().saturating_sub(60)..];
+            #[expect(clippy::print_stderr, reason = "this is what a failed test has to say")]
             eprintln!("--- the end of understudy's log ---\n{}\n---", last.join("\n"));
         }
     }

@@ -52,6 +52,12 @@ impl Secure {
         self.is_peer_verified
     }
 
+    /// What carries it.
+    #[must_use]
+    pub fn socket(&self) -> &Stream {
+        self.stream.get_ref().0
+    }
+
     /// The protocol's version, as PostgreSQL writes it: `TLSv1.3`.
     #[must_use]
     pub fn version(&self) -> &'static str {
