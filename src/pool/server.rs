@@ -1,39 +1,19 @@
 //! A logged-in server connection and what it remembers.
 
 use std::{
-    hash::{Hash, Hasher},
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use failover::NodeId;
 use tokio::time::Instant;
 
-use super::{budget::Permit, cancel::CancelTarget, parameters::Parameters};
+use super::{budget::Permit, cancel::CancelTarget};
 use crate::{
     net::{Stream, stream::Outbox},
     protocol::scan::Scanner,
+    shared::{identity::PoolKey, parameters::Parameters},
 };
-
-/// What a client logs in as. Two clients of the same identity can use the same server connections.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Role.
-    pub user: String,
-    /// Database.
-    pub database: String,
-    /// Every other startup parameter, sorted by name.
-    pub parameters: Vec<(String, String)>,
-}
-
-/// What connections of one pool have in common.
-#[derive(Clone, Debug)]
-pub struct PoolKey {
-    /// Who they are logged in as.
-    pub identity: Rc<Identity>,
-    /// Where.
-    pub node: NodeId,
-}
 
 /// A logged-in server connection. Dropping it closes it, and the server rolls back.
 #[derive(Debug)]
@@ -47,7 +27,7 @@ pub struct ServerLink {
     /// What the server has not taken yet.
     pub outbox: Outbox,
     /// The settings it has reported, as they are now.
-    pub parameters: Rc<Parameters>,
+    pub parameters: Arc<Parameters>,
     /// Its pool.
     pub key: PoolKey,
     /// Where cancel requests for it go.
@@ -58,24 +38,6 @@ pub struct ServerLink {
     pub permit: Permit,
     /// Why it must not be used again, where something is unclear.
     pub doubt: Option<&'static str>,
-}
-
-// === impl PoolKey ===
-
-impl PartialEq for PoolKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.node == other.node
-            && (Rc::ptr_eq(&self.identity, &other.identity) || self.identity == other.identity)
-    }
-}
-
-impl Eq for PoolKey {}
-
-impl Hash for PoolKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity.hash(state);
-        self.node.hash(state);
-    }
 }
 
 // === impl ServerLink ===
@@ -93,7 +55,7 @@ impl ServerLink {
     /// Notes a reported setting.
     pub fn reported(&mut self, name: &str, value: &str) {
         if self.parameters.get(name) != Some(value) {
-            Rc::make_mut(&mut self.parameters).set(name, value);
+            Arc::make_mut(&mut self.parameters).set(name, value);
         }
     }
 }
