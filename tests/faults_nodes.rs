@@ -1,5 +1,6 @@
 //! Nodes that are down, foreign, promoted, or back from the dead: which of them gets a session.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Server connections change hands: what a client leaves behind never reaches the next one, and a
 //! connection that is not as it should be is not handed out.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The first bytes of a session: requests for encryption, versions, startup parameters, logins.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Conversations message by message, as no driver or only some driver leads them: what comes through
 //! the proxy is what PostgreSQL says.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

@@ -2,6 +2,7 @@
 //! sent away how.
 #![cfg(feature = "real-nodes")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(clippy::disallowed_methods, reason = "a slow client is one that sleeps")]
 
 mod support;
 
@@ -105,6 +106,8 @@ fn exactly_the_clients_that_a_mode_allows_come_in() {
                 ("verify-ca" | "verify-full", _) => {
                     assert_out(&bare, "alert certificate required", &what);
                     assert_in(&shown, "TLS", &what);
+                    let last = proxy.events("session_start").pop().unwrap();
+                    assert_eq!(last["certificate"], "app", "{last}");
                 }
                 _ => {
                     assert_in(&bare, "TLS", &what);
@@ -172,9 +175,21 @@ fn scram_is_bound_to_the_channel_on_both_legs() {
     let start = &stage.proxy.events("session_start")[0];
     assert_eq!(start["tls"], "TLSv1.3");
     assert!(start["cipher"].as_str().unwrap().starts_with("TLS_"), "{start}");
-    // Whoever stands between has another certificate: psql notices even if it verifies none.
-    let ran = stage.psql(&format!("{} {bound}", stage.proxied(Login::App)), "SELECT 1;\n");
-    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    // The same with the older version of TLS, on either leg.
+    let older = "ssl_max_protocol_version=TLSv1.2";
+    let version = "\\t\nSELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid();\n";
+    let ran = stage.psql(&format!("{} {bound} {older}", stage.proxied(Login::App)), version);
+    assert!(ran.out.contains("TLSv1.3"), "{} {}", ran.out, ran.err);
+    assert_eq!(stage.proxy.events("session_start").last().unwrap()["tls"], "TLSv1.2");
+    stage.admin("ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'");
+    stage.admin("SELECT pg_reload_conf()");
+    let fresh = format!("{} {bound} {older} application_name=", stage.proxied(Login::App));
+    let mut number = 0;
+    await_condition("the node to speak TLS 1.2", || {
+        number += 1;
+        let ran = stage.psql(&format!("{fresh}app{number}"), version);
+        ran.out.contains("TLSv1.2")
+    });
 }
 
 #[test]
@@ -370,4 +385,60 @@ fn certificates_change_under_open_sessions() {
     // Who was there goes on, and is bound to the certificate it has seen.
     say(&mut before, &startup(V3_0, &[("user", "app"), ("database", "app")]));
     assert_eq!(message(&mut before).0, b'R');
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_one_that_never_reads_is_let_go() {
+    let (stage, authority) = (Stage::new(), authority());
+    let mut all = settings(&authority, "require");
+    all.push("limits.client_write_timeout=3s".into());
+    let proxy = proxy(&stage, &all);
+    let conninfo = format!("{} sslmode=require", proxy.conninfo(&stage.cluster, Login::App));
+    let read_after = |sql: &str, pause: Duration| {
+        let mut psql = support::program::command(&stage.tool("psql"));
+        psql.args(["-X", "-q", "-d", &conninfo, "-c", sql]);
+        let mut child = psql
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        thread::sleep(pause);
+        let mut out = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        let errors = child.wait_with_output().unwrap().stderr;
+        (out.len(), String::from_utf8_lossy(&errors).into_owned())
+    };
+    let rows = "COPY (SELECT repeat('x', 999) FROM generate_series(1, 40000)) TO STDOUT";
+    let before = proxy.memory("VmRSS");
+    assert_eq!(read_after(rows, Duration::from_millis(1500)), (40_000_000, String::new()));
+    let grown = proxy.memory("VmRSS").saturating_sub(before);
+    assert!(grown < 8_000, "{grown} kB more for a client that reads slowly");
+    let (length, errors) = read_after(rows, Duration::from_secs(8));
+    assert!(length < 40_000_000 && !errors.is_empty(), "{length} bytes, {errors}");
+    proxy.await_sentence("session_refused", "it did not read for limits.client_write_timeout");
+}
+
+#[test]
+fn an_idle_client_with_tls_costs_little() {
+    const CLIENTS: usize = 400;
+    let (stage, authority) = (Stage::new(), authority());
+    let password = stage.cluster.password(Login::App).unwrap().reveal();
+    let users =
+        support::proxy::file(authority.dir(), "users", &format!("\"app\" \"{password}\"\n"));
+    let mut all = settings(&authority, "require");
+    all.extend(["auth.method=trust".into(), format!("auth.users_file={}", users.display())]);
+    let proxy = proxy(&stage, &all);
+    let ca = authority.file("ca.crt");
+    let log_in = || {
+        let mut tls = tls_over(socket(proxy.port()), &ca, &["postgresql"]).unwrap();
+        say(&mut tls, &startup(V3_0, &[("user", "app"), ("database", "app")]));
+        while message(&mut tls).0 != b'Z' {}
+        tls
+    };
+    let _warm: Vec<_> = (0..20).map(|_| log_in()).collect();
+    let before = proxy.memory("VmRSS");
+    let clients: Vec<_> = (0..CLIENTS).map(|_| log_in()).collect();
+    let each = (proxy.memory("VmRSS") - before) / clients.len();
+    println!("{each} kB for each of {CLIENTS} idle clients with TLS");
+    assert!(each <= 24, "{each} kB each");
 }

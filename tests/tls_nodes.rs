@@ -321,4 +321,8 @@ fn much_data_passes_through_tls_on_both_legs_unchanged() {
     psql.args(["-X", "-A", "-t", "-d", &conninfo]);
     let numbers: String = (0..2_000).map(|n| format!("{n}\n")).collect();
     assert_eq!(run(psql, &many).ok(), numbers);
+    // A replication connection is copied, not relayed.
+    let walsender = stage.proxied(Login::Replicator) + " sslmode=require replication=true";
+    let identified = stage.psql(&walsender, "IDENTIFY_SYSTEM;\n").ok();
+    assert!(identified.contains(&stage.cluster.system_identifier(0).unwrap()), "{identified}");
 }

@@ -143,6 +143,9 @@ async fn log_in(
     if let Some(secure) = stream.tls() {
         let bound = |hash: &[u8]| ChannelBinding::TlsServerEndPoint(hash.to_vec());
         login = login.bound_to(secure.end_point().map(bound).unwrap_or_default());
+        if secure.is_peer_verified() {
+            login = login.allow_cleartext();
+        }
     }
     let mut granted = false;
     let mut parameters = Parameters::default();

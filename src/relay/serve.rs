@@ -112,7 +112,8 @@ async fn admit(
     let tls = client.stream.tls();
     event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
         "user" => &client.identity.user, "database" => &client.identity.database,
-        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()));
+        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()),
+        "certificate" => client.stream.peer_common_name());
     if client.replication {
         return Err(replicate(client, home, control).await);
     }
