@@ -257,4 +257,20 @@ fn names_are_those_the_node_sees_and_stay_in_their_line() {
     let users: Vec<&str> = starts.iter().map(|line| line["user"].as_str().unwrap()).collect();
     assert!(users.contains(&"we\"ird\nname {\"event\":\"x\"}"));
     assert!(users.iter().all(|user| user.len() <= 63));
+
+    // For people a line goes on in lines that are indented: none of those can pass for another event.
+    let proxy = Proxy::start(&ProxySpec::of(&stage.cluster).set(&["log.format=terminal"]));
+    let name = "we\"ird\nname {\"event\":\"x\"}";
+    await_condition("its lines in the log", || {
+        // In the beginning it may still be looking for the primary.
+        let _ = knock(&mut socket(proxy.port()), name, name, "x");
+        let _ = knock(&mut socket(proxy.port()), name, name, "y");
+        let log = proxy.log();
+        log.contains("client logged in") && log.contains("the password is wrong")
+    });
+    let log = proxy.log();
+    let named: Vec<&str> = log.lines().filter(|line| line.contains("event")).collect();
+    let is_apart = |line: &&str| line.contains("ird") || line.starts_with("    ");
+    assert!(named.iter().all(is_apart), "{named:#?}");
+    assert!(named.len() >= 2, "{log}");
 }
