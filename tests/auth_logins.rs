@@ -16,7 +16,8 @@ const PASSWORD: &str = "correct horse";
 const MD5: &str = "md56bfbfbbf66de33a7b3a18f0e46afe6ae";
 const SCRAM: &str = "SCRAM-SHA-256$4096:fzQrhZd3jg1nw59DfipkrQ==$\
 Y6cXMi+bIhY6VwzAmxqC4yt/g5ivFyMQA3m7h3oQ6SI=:ifk31qXjI2EQPJrCb2co2FQZumCfMhYaE1Zg39Jdu5o=";
-const METHODS: [AuthMethod; 3] = [AuthMethod::Trust, AuthMethod::Md5, AuthMethod::ScramSha256];
+const METHODS: [AuthMethod; 4] =
+    [AuthMethod::Trust, AuthMethod::Password, AuthMethod::Md5, AuthMethod::ScramSha256];
 
 #[test]
 fn exactly_the_listed_pairs_of_method_and_secret_log_in() {
@@ -26,6 +27,10 @@ fn exactly_the_listed_pairs_of_method_and_secret_log_in() {
         (AuthMethod::Trust, Some(PASSWORD), Ok("the password")),
         (AuthMethod::Trust, Some(MD5), Ok("an md5 hash")),
         (AuthMethod::Trust, Some(SCRAM), Ok("nothing")),
+        (AuthMethod::Password, None, Err(Reason::NoSecret)),
+        (AuthMethod::Password, Some(PASSWORD), Ok("the password")),
+        (AuthMethod::Password, Some(MD5), Ok("the password")),
+        (AuthMethod::Password, Some(SCRAM), Ok("the password")),
         (AuthMethod::Md5, None, Err(Reason::NoSecret)),
         (AuthMethod::Md5, Some(PASSWORD), Ok("the password")),
         (AuthMethod::Md5, Some(MD5), Ok("an md5 hash")),
@@ -45,12 +50,13 @@ fn exactly_the_listed_pairs_of_method_and_secret_log_in() {
         let outcome = log_in(method, secret, Some("wrong horse"));
         match method {
             AuthMethod::Trust => assert!(outcome.is_ok()),
-            AuthMethod::Md5 | AuthMethod::ScramSha256 => {
+            AuthMethod::Password | AuthMethod::Md5 | AuthMethod::ScramSha256 => {
                 let refusal = outcome.unwrap_err();
-                assert_eq!(refusal.sqlstate, "28P01");
+                assert_eq!(refusal.sqlstate.0, "28P01");
                 assert_eq!(refusal.message, "password authentication failed for user \"joe\"");
                 assert_eq!(refusal.detail, None);
                 assert_eq!(refusal.reason, expected.err().unwrap_or(Reason::WrongPassword));
+                assert!(refusal.is_failed_attempt());
             }
         }
     }
@@ -69,6 +75,40 @@ fn exactly_the_listed_credentials_open_a_node() {
             assert_eq!(outcome.is_ok(), opens, "{credentials:?} at {}: {outcome:?}", &stored[..4]);
         }
         assert!(duel(AuthMethod::Trust, None, credentials.as_ref()).is_ok());
+    }
+}
+
+#[test]
+fn the_password_is_asked_for_in_clear_only_with_tls() {
+    let stored = StoredSecret::parse(PASSWORD).unwrap();
+    let salts = MockSalts::new([1; 32]);
+    let refusal =
+        ClientLogin::start(AuthMethod::Password, "joe", Some(&stored), &salts).unwrap_err();
+    assert_eq!((refusal.sqlstate.0, refusal.reason), ("28000", Reason::CleartextWithoutTls));
+    assert!(!refusal.is_failed_attempt());
+}
+
+#[test]
+fn a_password_in_clear_fits_whatever_is_stored_as_postgresql_reads_it() {
+    // SASLprep makes these one password: for a verifier, and for a clear secret as for the verifier it stands for.
+    let stored = "I\u{ad}X";
+    let outcome = log_in(AuthMethod::Password, Some(stored), Some("IX"));
+    assert_eq!(kind(outcome.unwrap().as_ref()), "the password");
+    for (body, sqlstate, message) in [
+        (&b""[..], "08P01", "invalid password packet size"),
+        (b"correct horse", "08P01", "invalid password packet size"),
+        (b"correct\0horse\0", "08P01", "invalid password packet size"),
+        (b"\0", "28P01", "empty password returned by client"),
+        (b"\xff\xfe\0", "28P01", "password authentication failed for user \"joe\""),
+        (&[b'x'; 65_532], "28P01", "password authentication failed for user \"joe\""),
+    ] {
+        for secret in [None, Some(PASSWORD), Some(MD5), Some(SCRAM)] {
+            let secret = secret.map(|text| StoredSecret::parse(text).unwrap());
+            let (mut login, step) = start(AuthMethod::Password, secret.as_ref()).unwrap();
+            assert_eq!(sent(step), b"R\0\0\0\x08\0\0\0\x03");
+            let refusal = login.on_message(body).unwrap_err();
+            assert_eq!((refusal.sqlstate.0, &*refusal.message), (sqlstate, message), "{body:?}");
+        }
     }
 }
 
@@ -286,7 +326,7 @@ fn a_client_that_breaks_the_protocol_is_told_as_postgresql_tells_it() {
             assert_eq!(refusal.message, *expected, "{body:?}");
             let again = login.on_message(body).unwrap_err();
             assert_eq!(
-                (again.sqlstate, &*again.message),
+                (again.sqlstate.0, &*again.message),
                 ("08P01", "invalid frontend message type 112")
             );
         }
@@ -331,8 +371,7 @@ fn no_debug_shows_a_secret() {
         let stored = StoredSecret::parse(text).unwrap();
         show(&stored);
         for method in METHODS {
-            let (mut login, step) =
-                ClientLogin::start(method, "joe", Some(&stored), &salts).unwrap();
+            let (mut login, step) = start(method, Some(&stored)).unwrap();
             show(&login);
             show(&step);
             let _ =
@@ -458,12 +497,21 @@ fn log_in_with(
         StoredSecret::Clear(password) => Credentials::Clear(password),
         other => panic!("{other:?}"),
     });
-    let (login, step) = ClientLogin::start(method, "joe", stored, &MockSalts::new([1; 32]))?;
-    match run(login, step, NodeLogin::new("joe", known.as_ref())) {
+    let (login, step) = start(method, stored)?;
+    match run(login, step, NodeLogin::new("joe", known.as_ref()).allow_cleartext()) {
         Ok(credentials) => Ok(credentials),
         Err(Lost::AtServer(refusal)) => Err(refusal),
         Err(Lost::AtClient(error)) => panic!("{error}"),
     }
+}
+
+/// As on a connection with TLS, so that every method may be asked for.
+fn start(
+    method: AuthMethod,
+    stored: Option<&StoredSecret>,
+) -> Result<(ClientLogin, Step), Refusal> {
+    let salts = MockSalts::new([1; 32]);
+    ClientLogin::start_bound(method, "joe", stored, &salts, ChannelBinding::Absent)
 }
 
 /// Our own client side against our own server side.

@@ -374,10 +374,10 @@ fn told(failure: ScramFailure) -> String {
     match failure {
         ScramFailure::Proof => "proof".into(),
         ScramFailure::Violation(Violation { sqlstate, message, detail: None }) => {
-            format!("{sqlstate} {message}")
+            format!("{} {message}", sqlstate.0)
         }
         ScramFailure::Violation(Violation { sqlstate, message, detail: Some(detail) }) => {
-            format!("{sqlstate} {message}: {detail}")
+            format!("{} {message}: {detail}", sqlstate.0)
         }
     }
 }

@@ -47,23 +47,28 @@ fn names_all_mistakes_at_once() {
          \"fine\" \"{PLANTED}\"\n\
          \"joe\" \"SCRAM-SHA-256$4096:{PLANTED}\"\n\
          \"joe\" \"{PLANTED}\0\"\n\
-         \"joe\" \"{}\"\n",
-        PLANTED.repeat(200)
+         \"joe\" \"{}\"\n\
+         \"{}\" \"{PLANTED}\"\n\
+         \"{}\" \"{PLANTED}\"\n",
+        PLANTED.repeat(200),
+        "é".repeat(32),
+        "x".repeat(63)
     );
     let mistakes = UserFile::parse(&text, Path::new("/etc/users.txt")).unwrap_err();
     let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
     let expected = [
-        "/etc/users.txt:1: the name must be in double quotes: write \"name\" \"secret\" on each line",
+        "/etc/users.txt:1: the name must be in double quotes; write \"name\" \"secret\" on each line",
         "/etc/users.txt:2: the secret must be in double quotes",
-        "/etc/users.txt:3: the secret has no closing double quote: ",
-        "/etc/users.txt:4: there is something after the secret: write \"name\" \"secret\", and double each",
+        "/etc/users.txt:3: the secret has no closing double quote; ",
+        "/etc/users.txt:4: there is something after the secret; write \"name\" \"secret\", and double each",
         "/etc/users.txt:5: the secret must be in double quotes",
         "/etc/users.txt:6: the secret is empty",
         "/etc/users.txt:7: the name is empty",
-        "/etc/users.txt:9: user \"fine\" is named already in line 8: keep one line for each user",
+        "/etc/users.txt:9: user \"fine\" is named already in line 8; keep one line for each user",
         "/etc/users.txt:10: the secret begins like a SCRAM secret but is incomplete",
         "/etc/users.txt:11: the secret contains a NUL byte",
         "/etc/users.txt:12: the secret is longer than 2048 bytes",
+        "/etc/users.txt:13: the name has more than 63 bytes",
     ];
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for (told, expected) in told.iter().zip(expected) {

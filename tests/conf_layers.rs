@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use understudy::conf::{
     self, Flag, Loaded, Sources,
     settings::{
-        Auth, AuthMethod, Failover, HealthCheck, Limits, Listen, Log, LogFormat, Monitor, Node,
-        Pool, PoolMode, Process, Settings, Tcp,
+        Auth, AuthMethod, ClientTls, ClientTlsMode, Failover, HealthCheck, Limits, Listen, Log,
+        LogFormat, Monitor, Node, Pool, PoolMode, Process, ServerTls, Settings, Tcp, TlsMode,
     },
 };
 
@@ -75,11 +75,17 @@ fn the_sample_alone_gives_the_defaults_it_names() {
             },
             auth: Auth {
                 method: AuthMethod::ScramSha256,
+                hba_file: None,
                 users_file: None,
                 query: None,
                 query_database: "postgres".to_owned(),
                 query_cache: seconds(0),
+                max_failures: Some(10),
+                failure_window: seconds(60),
+                lockout: seconds(60),
             },
+            client_tls: ClientTls { mode: ClientTlsMode::Disable, identity: None, ca_file: None },
+            server_tls: ServerTls { mode: TlsMode::Prefer, identity: None, ca_file: None },
             pool: Pool {
                 mode: PoolMode::Session,
                 max_idle: 20,

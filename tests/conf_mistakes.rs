@@ -270,6 +270,12 @@ fn files_that_are_named_have_to_be_there() {
             ),
         ),
         (
+            "[auth]\nhba_file = \"/nope/hba\"",
+            &format!(
+                "u.toml:4:1: auth.hba_file: /nope/hba cannot be read: No such file or directory (os error 2); {create}"
+            ),
+        ),
+        (
             "[auth]\nusers_file = \"/\"",
             &format!("u.toml:4:1: auth.users_file: / is not a file; {create}"),
         ),

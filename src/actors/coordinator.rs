@@ -20,6 +20,7 @@ use super::{
 use crate::{
     conf::Settings,
     event,
+    net::Tls,
     probe::{CheckFailure, Probe},
 };
 
@@ -28,6 +29,7 @@ use crate::{
 pub struct Coordinator {
     settings: Arc<Settings>,
     log: Logger,
+    tls: Tls,
     publishes_to: Recipient<Apply>,
     checkers: Nursery<NodeId>,
     policies: Vec<RestartPolicy>,
@@ -55,6 +57,7 @@ impl Coordinator {
     pub fn new(
         settings: Arc<Settings>,
         log: Logger,
+        tls: Tls,
         publishes_to: Recipient<Apply>,
         known: Rc<Cell<Known>>,
         last: &Topology,
@@ -63,6 +66,7 @@ impl Coordinator {
         Self {
             settings,
             log,
+            tls,
             publishes_to,
             checkers: Nursery::new(),
             policies: vec![RestartPolicy::permanent(); count],
@@ -79,7 +83,8 @@ impl Coordinator {
         let limits = settings.health_check.clone();
         let period = limits.period;
         let configured = settings.nodes[node.index()].clone();
-        let probe = Probe::new(node, configured, settings.monitor.clone(), limits);
+        let probe =
+            Probe::new(node, configured, settings.monitor.clone(), limits, self.tls.clone());
         let (reports_to, epoch) = (ctx.address().recipient(), self.epoch);
         self.checkers.start(node, |_| HealthChecker::new(node, probe, period, reports_to, epoch));
     }

@@ -6,6 +6,7 @@ use std::{
     net::Ipv6Addr,
     rc::Rc,
     sync::{Arc, atomic::AtomicUsize},
+    thread,
 };
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler};
@@ -19,6 +20,7 @@ use tokio::{
 };
 
 use super::{
+    certificates::CertificateKeeper,
     coordinator::Coordinator,
     listener::{ClientListener, Door, Seat, Seats},
     message::{Apply, Drain, Halt, StopAsked},
@@ -26,12 +28,12 @@ use super::{
     worker::{Worker, WorkerParts},
 };
 use crate::{
-    auth::{MockSalts, UserFile},
-    conf::{Settings, settings::AuthMethod},
+    auth::{AuthFiles, MockSalts, throttle::Limits},
+    conf::{Mistakes, Settings, certificates::Flaw},
     event,
-    net::listen,
+    net::{Tls, listen},
     pool::budget::Budget,
-    shared::{census::Census, directory::Directory},
+    shared::{census::Census, directory::Directory, throttle::Throttle},
 };
 
 /// Why the proxy could not start.
@@ -45,9 +47,12 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
-    /// The users file is missing or wrong.
+    /// The users file or the rules are missing or wrong.
+    #[error("{0}")]
+    Files(Mistakes),
+    /// A certificate file has been spoilt since the configuration was checked.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Users(Vec<crate::auth::users::Mistake>),
+    Certificates(Vec<Flaw>),
     /// The system refuses something basic.
     #[error("cannot start: {0}")]
     System(String),
@@ -58,6 +63,7 @@ pub enum StartError {
 enum Child {
     Coordinator,
     ClientListener,
+    CertificateKeeper,
     Worker(usize),
 }
 
@@ -68,8 +74,10 @@ struct Root {
     log: Logger,
     doors: Vec<Door>,
     directory: Directory,
-    users: Arc<UserFile>,
+    files: AuthFiles,
+    throttle: Throttle,
     salts: MockSalts,
+    tls: Tls,
     budget: Budget,
     census: Census,
     known: Rc<Cell<Known>>,
@@ -79,6 +87,7 @@ struct Root {
     workers: Vec<Seated>,
     coordinator: Overseen<Coordinator>,
     listener: Overseen<ClientListener>,
+    certificates: Overseen<CertificateKeeper>,
     stopping: bool,
     /// Told when Root is done.
     done: Option<oneshot::Sender<()>>,
@@ -104,17 +113,17 @@ struct Seated {
 /// # Errors
 /// Whatever keeps it from starting; see [`StartError`].
 pub fn run(settings: Arc<Settings>, log: Logger) -> Result<(), StartError> {
-    let users = match &settings.auth.users_file {
-        Some(path) => UserFile::load(path).map_err(StartError::Users)?,
-        None => UserFile::default(),
-    };
+    let files = AuthFiles::load(&settings.auth)
+        .map_err(|mistakes| StartError::Files(Mistakes(mistakes)))?;
     let salts = MockSalts::random().map_err(|error| StartError::System(error.to_string()))?;
+    derive_keys(&files, &salts).map_err(|error| StartError::System(error.to_string()))?;
+    let tls = Tls::load(&settings).map_err(StartError::Certificates)?;
     let system = System::new();
     system.block_on(async move {
         let doors = open_doors(&settings)?;
-        announce(&settings, &log);
+        announce(&settings, &files, &log);
         let (done, finished) = oneshot::channel();
-        let root = Root::new(settings, log, doors, users, salts, done);
+        let root = Root::new(settings, log, doors, files, salts, tls, done);
         let root = root.start();
         hear_signals(&root).map_err(|error| StartError::System(error.to_string()))?;
         // An error means that Root itself ended: nothing is left to wait for.
@@ -145,7 +154,14 @@ fn open_doors(settings: &Settings) -> Result<Vec<Door>, StartError> {
     Ok(doors)
 }
 
-fn announce(settings: &Settings, log: &Logger) {
+/// Derives the keys of clear passwords before they are needed, beside everything else: see `UserFile`.
+fn derive_keys(files: &AuthFiles, salts: &MockSalts) -> io::Result<()> {
+    let (users, salts) = (Arc::clone(&files.users), salts.clone());
+    let work = move || users.derive_keys(&salts);
+    thread::Builder::new().name("keys".to_owned()).spawn(work).map(drop)
+}
+
+fn announce(settings: &Settings, files: &AuthFiles, log: &Logger) {
     for address in &settings.listen.addresses {
         event!(log, Info, Listening, "clients can connect to {}", address;
             "address" => address.to_string());
@@ -154,7 +170,10 @@ fn announce(settings: &Settings, log: &Logger) {
         event!(log, Info, Listening, "clients can connect by unix socket in {}", directory.display();
             "address" => directory.display().to_string());
     }
-    if settings.auth.method == AuthMethod::Trust {
+    for doubt in files.doubts(settings) {
+        event!(log, Warning, ConfigurationDoubtful, "{}", doubt);
+    }
+    if AuthFiles::trust_everybody(&settings.auth) {
         event!(
             log,
             Warning,
@@ -208,19 +227,23 @@ impl Root {
         settings: Arc<Settings>,
         log: Logger,
         doors: Vec<Door>,
-        users: UserFile,
+        files: AuthFiles,
         salts: MockSalts,
+        tls: Tls,
         done: oneshot::Sender<()>,
     ) -> Self {
         let topology = Arc::new(Topology::unseen(settings.nodes.len()));
+        let throttle = Throttle::new(Limits::of(&settings.auth));
         let budget = Budget::new(settings.nodes.len(), settings.pool.max_per_node);
         Self {
             settings,
             log,
             doors,
             directory: Directory::default(),
-            users: Arc::new(users),
+            files,
+            throttle,
             salts,
+            tls,
             budget,
             census: Census::default(),
             known: Rc::default(),
@@ -230,6 +253,7 @@ impl Root {
             workers: Vec::new(),
             coordinator: Overseen::new(),
             listener: Overseen::new(),
+            certificates: Overseen::new(),
             stopping: false,
             done: Some(done),
         }
@@ -242,6 +266,7 @@ impl Root {
                 let coordinator = Coordinator::new(
                     settings,
                     log,
+                    self.tls.clone(),
                     ctx.address().recipient(),
                     Rc::clone(&self.known),
                     &self.topology,
@@ -252,6 +277,11 @@ impl Root {
                 let (doors, seats) = (self.doors.clone(), Rc::clone(&self.seats));
                 let listener = ClientListener::new(doors, seats, self.log.clone());
                 self.listener.address = Some(self.children.start(child, |_| listener));
+            }
+            Child::CertificateKeeper => {
+                let (settings, log) = (Arc::clone(&self.settings), self.log.clone());
+                let keeper = CertificateKeeper::new(settings, log, self.tls.clone());
+                self.certificates.address = Some(self.children.start(child, |_| keeper));
             }
             Child::Worker(number) => self.start_worker(number),
         }
@@ -265,8 +295,10 @@ impl Root {
             log: self.log.clone(),
             topology: Arc::clone(&self.topology),
             directory: self.directory.clone(),
-            users: Arc::clone(&self.users),
+            files: self.files.clone(),
+            throttle: self.throttle.clone(),
             salts: self.salts.clone(),
+            tls: self.tls.clone(),
             budget: self.budget.clone(),
             census: self.census.clone(),
             load: Arc::clone(&seated.load),
@@ -287,6 +319,7 @@ impl Root {
         match child {
             Child::Coordinator => &mut self.coordinator.policy,
             Child::ClientListener => &mut self.listener.policy,
+            Child::CertificateKeeper => &mut self.certificates.policy,
             Child::Worker(number) => &mut self.workers[number].worker.policy,
         }
     }
@@ -367,6 +400,7 @@ impl Actor for Root {
             self.workers.push(Seated { arbiter, worker: Overseen::new(), load });
             self.start_child(Child::Worker(number), ctx);
         }
+        self.start_child(Child::CertificateKeeper, ctx);
         self.start_child(Child::Coordinator, ctx);
         self.start_child(Child::ClientListener, ctx);
     }
@@ -460,6 +494,7 @@ impl std::fmt::Display for Child {
         match self {
             Self::Coordinator => f.write_str("the coordinator"),
             Self::ClientListener => f.write_str("the client listener"),
+            Self::CertificateKeeper => f.write_str("the keeper of certificates"),
             Self::Worker(number) => write!(f, "worker {number}"),
         }
     }

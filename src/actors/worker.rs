@@ -24,10 +24,10 @@ use super::{
     session::Session,
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, UserLookup},
     conf::Settings,
     event,
-    net::{Stream, tcp},
+    net::{Stream, Tls, tcp},
     pool::{budget::Budget, pools::Pools},
     relay::{
         control::{Control, Order},
@@ -38,6 +38,7 @@ use crate::{
         census::Census,
         directory::{CancelAsked, Directory, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -54,10 +55,14 @@ pub struct WorkerParts {
     pub topology: Arc<Topology>,
     /// The process's cancel keys.
     pub directory: Directory,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// Server connections the nodes may have.
     pub budget: Budget,
     /// The process's clients.
@@ -93,8 +98,10 @@ impl Worker {
             log,
             topology,
             directory,
-            users,
+            files,
+            throttle,
             salts,
+            tls,
             budget,
             census,
             load,
@@ -107,18 +114,21 @@ impl Worker {
         let lookup = auth.query.as_ref().map(|query| {
             let (keep, attempt) = (auth.query_cache, settings.pool.connect_timeout);
             UserLookup::new(query, &auth.query_database, settings.monitor.clone(), keep, attempt)
+                .with_tls(tls.clone())
         });
         let home = Home::new(HomeInner {
-            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget)),
+            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget, tls.clone())),
             topology: LocalTopology::new(topology),
             scratch: Scratch::new(),
             settings,
             log,
             directory,
             cancels,
-            users,
+            files,
+            throttle,
             lookup,
             salts,
+            tls,
             census,
         });
         Self {

@@ -10,14 +10,19 @@
 
 use std::{fmt, mem};
 
-use crate::auth::{
-    credentials::Credentials,
-    md5::Md5Hash,
-    scram::{
-        ChannelBinding, ClientExchange, NodeScramError, Nonce, SCRAM_SHA_256, SCRAM_SHA_256_PLUS,
-        client::Means,
+use crate::{
+    auth::{
+        credentials::Credentials,
+        md5::Md5Hash,
+        scram::{
+            ChannelBinding, ClientExchange, NodeScramError, Nonce, SCRAM_SHA_256,
+            SCRAM_SHA_256_PLUS, client::Means,
+        },
     },
-    wire::{self, code},
+    protocol::{
+        tag::authentication as code,
+        write::{self, written},
+    },
 };
 
 /// One login at one node.
@@ -162,7 +167,7 @@ impl NodeLogin {
             (State::FirstSent(mut exchange), code::SASL_CONTINUE) => {
                 let answer = exchange.server_first(body).map_err(|source| self.scram(source))?;
                 self.state = State::FinalSent(exchange);
-                Ok(Reply::Send(wire::sasl_response(&answer)))
+                Ok(Reply::Send(written(|out| write::sasl_response(out, &answer))))
             }
             (State::FinalSent(mut exchange), code::SASL_FINAL) => {
                 exchange.server_final(body).map_err(|source| self.scram(source))?;
@@ -187,7 +192,7 @@ impl NodeLogin {
             return Err(NodeLoginError::CleartextRefused(self.user.clone()));
         }
         self.state = State::PasswordSent;
-        Ok(Reply::Send(wire::password(password.reveal())))
+        Ok(Reply::Send(written(|out| write::password(out, password.reveal()))))
     }
 
     fn send_md5_answer(&mut self, body: &[u8]) -> Result<Reply, NodeLoginError> {
@@ -200,7 +205,7 @@ impl NodeLogin {
             Some(Credentials::Scram(_)) | None => return Err(self.missing("md5", MD5_REMEDY)),
         };
         self.state = State::PasswordSent;
-        Ok(Reply::Send(wire::password(hash.answer(salt).as_str())))
+        Ok(Reply::Send(written(|out| write::password(out, hash.answer(salt).as_str()))))
     }
 
     fn begin_scram(&mut self, body: &[u8]) -> Result<Reply, NodeLoginError> {
@@ -223,7 +228,9 @@ impl NodeLogin {
         let nonce = Nonce::random().map_err(|_| NodeLoginError::NoRandomness)?;
         let exchange = ClientExchange::new(means, &self.binding, plus, nonce);
         let mechanism = if binds { SCRAM_SHA_256_PLUS } else { SCRAM_SHA_256 };
-        let message = wire::sasl_initial_response(mechanism, &exchange.client_first());
+        let message = written(|out| {
+            write::sasl_initial_response(out, mechanism, &exchange.client_first());
+        });
         self.state = State::FirstSent(exchange);
         Ok(Reply::Send(message))
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   start ──trust──────────────────────────────────────────────────────► Granted
+//!     ├──password──► Password ──PasswordMessage────────────────────────► Granted
 //!     ├──md5──► Md5 ──PasswordMessage──────────────────────────────────► Granted
 //!     └──scram──► Mechanism ──SASLInitialResponse──► ClientFinal ──SASLResponse──► Granted
 //!                     └──without data──► ClientFirst ──SASLResponse──┘
@@ -16,15 +17,19 @@ use crate::{
         credentials::Credentials,
         md5::{Md5Answer, Md5Hash},
         password::Password,
-        refusal::{INVALID_PASSWORD, Reason, Refusal},
+        refusal::{Reason, Refusal},
         scram::{
             ChannelBinding, DEFAULT_ITERATIONS, MAX_MESSAGE_BYTES, MockSalts, Nonce, SCRAM_SHA_256,
-            SCRAM_SHA_256_PLUS, ScramFailure, ScramVerifier, ServerExchange,
+            SCRAM_SHA_256_PLUS, ScramFailure, ScramKeys, ScramVerifier, ServerExchange,
         },
         stored::StoredSecret,
-        wire::{self, code},
     },
-    conf::settings::AuthMethod,
+    conf::{Secret, settings::AuthMethod},
+    protocol::{
+        sqlstate::INVALID_PASSWORD,
+        tag::authentication as code,
+        write::{self, written},
+    },
 };
 
 /// One client's login.
@@ -49,6 +54,7 @@ pub enum Step {
 
 #[derive(Debug)]
 enum State {
+    Password { candidate: Candidate, hash: Option<Md5Hash> },
     Md5 { expected: Md5Answer, credentials: Credentials },
     Mechanism(Candidate),
     ClientFirst(Scram),
@@ -56,7 +62,8 @@ enum State {
     Done,
 }
 
-/// Who wants to prove something by SCRAM, before the mechanism is chosen.
+/// Who wants to prove something by SCRAM, before the mechanism is chosen; or by the password itself, which
+/// is checked by the same verifier.
 #[derive(Debug)]
 struct Candidate {
     verifier: ScramVerifier,
@@ -80,20 +87,27 @@ impl ClientLogin {
     /// Begins a login on a connection without TLS, and gives the first step.
     ///
     /// `md5` means what it does in PostgreSQL: SCRAM where the stored secret is a SCRAM one, MD5 otherwise.
-    /// A user without a secret gets a mock SCRAM exchange with either method.
+    /// A user without a secret gets a mock SCRAM exchange with either method. `password` is for connections
+    /// with TLS alone: it is refused here.
     ///
     /// # Errors
-    /// The operating system gives no randomness.
+    /// The operating system gives no randomness, or the password would cross the network readable.
     pub fn start(
         method: AuthMethod,
         user: &str,
         secret: Option<&StoredSecret>,
         salts: &MockSalts,
     ) -> Result<(Self, Step), Refusal> {
+        if method == AuthMethod::Password {
+            return Err(Refusal::unauthorized(
+                "password authentication in clear needs an encrypted connection",
+                Reason::CleartextWithoutTls,
+            ));
+        }
         Self::start_bound(method, user, secret, salts, ChannelBinding::Absent)
     }
 
-    /// Begins a login on a connection that may have TLS, whose channel binding is offered.
+    /// Begins a login on a connection with TLS, whose channel binding is offered where there is one.
     ///
     /// # Errors
     /// The operating system gives no randomness.
@@ -109,6 +123,15 @@ impl ClientLogin {
                 State::Done,
                 Step::Granted { send: Vec::new(), credentials: without_proof(secret) },
             ),
+            (AuthMethod::Password, secret) => {
+                let hash = match secret {
+                    Some(StoredSecret::Md5(hash)) => Some(hash.clone()),
+                    _ => None,
+                };
+                let candidate = Candidate::new(user, secret, salts, binding);
+                let step = Step::Send(asking(code::CLEARTEXT_PASSWORD, &[]));
+                (State::Password { candidate, hash }, step)
+            }
             (AuthMethod::Md5, Some(StoredSecret::Clear(password))) => {
                 Self::ask_md5(&Md5Hash::of(password, user), Credentials::Clear(password.clone()))?
             }
@@ -128,6 +151,7 @@ impl ClientLogin {
     /// The client is not let in. The login is over; anything more is refused too.
     pub fn on_message(&mut self, body: &[u8]) -> Result<Step, Refusal> {
         match mem::replace(&mut self.state, State::Done) {
+            State::Password { candidate, hash } => self.on_password(body, candidate, hash.as_ref()),
             State::Md5 { expected, credentials } => {
                 self.on_md5_answer(body, &expected, credentials)
             }
@@ -153,7 +177,9 @@ impl ClientLogin {
     #[must_use]
     pub fn on_other_message(&mut self, tag: u8) -> Refusal {
         Refusal::protocol(match mem::replace(&mut self.state, State::Done) {
-            State::Md5 { .. } => format!("expected password response, got message type {tag}"),
+            State::Password { .. } | State::Md5 { .. } => {
+                format!("expected password response, got message type {tag}")
+            }
             State::Mechanism(_) | State::ClientFirst(_) | State::ClientFinal(_) => {
                 format!("expected SASL response, got message type {tag}")
             }
@@ -166,7 +192,7 @@ impl ClientLogin {
         getrandom::fill(&mut salt)
             .map_err(|_| Refusal::no_randomness("could not generate random MD5 salt"))?;
         let state = State::Md5 { expected: hash.answer(salt), credentials };
-        Ok((state, Step::Send(wire::authentication(code::MD5_PASSWORD, &salt))))
+        Ok((state, Step::Send(asking(code::MD5_PASSWORD, &salt))))
     }
 
     fn ask_scram(candidate: Candidate) -> (State, Step) {
@@ -175,7 +201,60 @@ impl ClientLogin {
             ChannelBinding::Absent => &[SCRAM_SHA_256],
             ChannelBinding::TlsServerEndPoint(_) => &[SCRAM_SHA_256_PLUS, SCRAM_SHA_256],
         };
-        (State::Mechanism(candidate), Step::Send(wire::sasl_mechanisms(mechanisms)))
+        (
+            State::Mechanism(candidate),
+            Step::Send(written(|out| write::sasl_mechanisms(out, mechanisms))),
+        )
+    }
+
+    /// Whatever is stored, and if nothing is, the password is hashed by a verifier: every attempt costs the same.
+    fn on_password(
+        &self,
+        body: &[u8],
+        candidate: Candidate,
+        hash: Option<&Md5Hash>,
+    ) -> Result<Step, Refusal> {
+        let given = self.read_password(body)?;
+        let Candidate { verifier, doomed, password: stored, .. } = candidate;
+        let keys = ScramKeys::derive(given, &verifier.salt, verifier.iterations);
+        let fits_verifier = bool::from(keys.stored_key.is(&verifier.stored_key));
+        // Neither a stored secret nor a role's password is anything but text.
+        let text = std::str::from_utf8(given).map(|text| Secret::new(text.to_owned()));
+        let Ok(text) = text else {
+            return Err(Refusal::password_failed(&self.user, Reason::WrongPassword));
+        };
+        let given = match (hash, doomed) {
+            (Some(hash), _) => {
+                let given = Password::new(text);
+                let fits = Md5Hash::of(&given, &self.user).is(hash);
+                fits.then_some(given).ok_or(Reason::WrongPassword)
+            }
+            (None, Some(reason)) => Err(reason),
+            (None, None) if !fits_verifier => Err(Reason::WrongPassword),
+            // What we know already has its keys.
+            (None, None) => Ok(stored.unwrap_or_else(|| Password::with_keys(text, keys))),
+        };
+        match given {
+            Ok(password) => Ok(Step::Granted {
+                send: Vec::new(),
+                credentials: Some(Credentials::Clear(password)),
+            }),
+            Err(reason) => Err(Refusal::password_failed(&self.user, reason)),
+        }
+    }
+
+    /// The text of a PasswordMessage, checked as PostgreSQL's `recv_password_packet` checks it.
+    fn read_password<'a>(&self, body: &'a [u8]) -> Result<&'a [u8], Refusal> {
+        self.bounded(body, MAX_PASSWORD_BYTES)?;
+        match body.split_last() {
+            Some((0, [])) => Err(Refusal {
+                sqlstate: INVALID_PASSWORD,
+                reason: Reason::WrongPassword,
+                ..Refusal::protocol("empty password returned by client")
+            }),
+            Some((0, text)) if !text.contains(&0) => Ok(text),
+            _ => Err(Refusal::protocol("invalid password packet size")),
+        }
     }
 
     fn on_md5_answer(
@@ -184,18 +263,7 @@ impl ClientLogin {
         expected: &Md5Answer,
         credentials: Credentials,
     ) -> Result<Step, Refusal> {
-        self.bounded(body, MAX_PASSWORD_BYTES)?;
-        let answer = match body.split_last() {
-            Some((0, answer)) if !answer.contains(&0) => answer,
-            _ => return Err(Refusal::protocol("invalid password packet size")),
-        };
-        if answer.is_empty() {
-            return Err(Refusal {
-                sqlstate: INVALID_PASSWORD,
-                reason: Reason::WrongPassword,
-                ..Refusal::protocol("empty password returned by client")
-            });
-        }
+        let answer = self.read_password(body)?;
         if !expected.is(answer) {
             return Err(Refusal::password_failed(&self.user, Reason::WrongPassword));
         }
@@ -222,7 +290,7 @@ impl ClientLogin {
             None => {
                 // The client wants an empty challenge before it says anything (RFC 4422 section 3).
                 self.state = State::ClientFirst(scram);
-                Ok(Step::Send(wire::authentication(code::SASL_CONTINUE, b"")))
+                Ok(Step::Send(asking(code::SASL_CONTINUE, b"")))
             }
         }
     }
@@ -233,7 +301,7 @@ impl ClientLogin {
             .client_first(data)
             .map_err(|failure| self.refuse(failure, scram.doomed))?;
         self.state = State::ClientFinal(scram);
-        Ok(Step::Send(wire::authentication(code::SASL_CONTINUE, &server_first)))
+        Ok(Step::Send(asking(code::SASL_CONTINUE, &server_first)))
     }
 
     fn on_client_final(&self, data: &[u8], mut scram: Scram) -> Result<Step, Refusal> {
@@ -242,7 +310,7 @@ impl ClientLogin {
             .client_final(data)
             .map_err(|failure| self.refuse(failure, scram.doomed))?;
         Ok(Step::Granted {
-            send: wire::authentication(code::SASL_FINAL, &server_final),
+            send: asking(code::SASL_FINAL, &server_final),
             credentials: Some(match scram.password {
                 Some(password) => Credentials::Clear(password),
                 None => Credentials::Scram(keys),
@@ -328,6 +396,10 @@ impl fmt::Debug for Step {
 }
 
 // === helpers and constants ===
+
+fn asking(code: i32, body: &[u8]) -> Vec<u8> {
+    written(|out| write::authentication(out, code, body))
+}
 
 /// What we may use for a user who was not asked: what the operator has stored for this very user, where it
 /// is more than a verifier.

@@ -11,11 +11,12 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
-use tokio_postgres::{Client, Config, NoTls, Row, types::Type};
+use tokio_postgres::{Client, Config, Connection, NoTls, Row, tls::NoTlsStream, types::Type};
 
 use crate::{
     auth::stored::{BadSecret, StoredSecret},
     conf::settings::{Monitor, Node},
+    net::{Stream, Tls, tls::NodeTlsError},
 };
 
 /// Finds secrets on the nodes. Belongs to one thread; share it in an `Rc`.
@@ -25,6 +26,7 @@ pub struct UserLookup {
     monitor: Monitor,
     keep: Duration,
     attempt: Duration,
+    tls: Tls,
     /// Locked while connecting, so that a crowd of logins opens one connection.
     link: Mutex<Option<Rc<Link>>>,
     kept: RefCell<HashMap<String, Kept>>,
@@ -36,7 +38,15 @@ pub enum LookupError {
     /// No live node to ask.
     #[error("auth.query cannot run: no node is live")]
     NoNode,
-    /// The node cannot be reached, or does not let us in.
+    /// The node cannot be reached, or not be trusted.
+    #[error("auth.query cannot connect to node {node}: {source}")]
+    Reach {
+        /// Which node.
+        node: String,
+        /// Why.
+        source: NodeTlsError,
+    },
+    /// The node does not let us in.
     #[error("auth.query cannot connect to node {node} as user {user}: {}", whole(.source))]
     Connect {
         /// Which node.
@@ -123,9 +133,16 @@ impl UserLookup {
             monitor,
             keep,
             attempt,
+            tls: Tls::default(),
             link: Mutex::new(None),
             kept: RefCell::default(),
         }
+    }
+
+    /// With TLS to the nodes as `[server_tls]` says; without this there is none.
+    #[must_use]
+    pub fn with_tls(self, tls: Tls) -> Self {
+        Self { tls, ..self }
     }
 
     /// The secret of a user, from the kept answers or from the first of the nodes that answers. `None`: no
@@ -211,20 +228,32 @@ impl UserLookup {
         {
             return Ok((Rc::clone(link), false));
         }
-        let (client, connection) = within(self.attempt, self.config(node).connect(NoTls))
+        let (client, connection) = within(self.attempt, self.connect(node))
             .await
-            .ok_or_else(|| LookupError::Silent { node: name_of(node), limit: self.attempt })?
-            .map_err(|source| LookupError::Connect {
-                node: name_of(node),
-                user: self.monitor.user.clone(),
-                source,
-            })?;
+            .ok_or_else(|| LookupError::Silent { node: name_of(node), limit: self.attempt })??;
         // Its error reaches whoever waits for an answer; there is nothing to do with it here.
         let driver = tokio::task::spawn_local(async move { drop(connection.await) });
         let link = Rc::new(Link { client, node: node.clone(), driver });
         // Only now: a connection to another node is kept until there is a better one.
         *place = Some(Rc::clone(&link));
         Ok((link, true))
+    }
+
+    async fn connect(
+        &self,
+        node: &Node,
+    ) -> Result<(Client, Connection<Stream, NoTlsStream>), LookupError> {
+        let stream = self
+            .tls
+            .connect(node)
+            .await
+            .map_err(|source| LookupError::Reach { node: name_of(node), source })?;
+        // TLS is there already, where it has to be; of ours, tokio-postgres knows nothing.
+        self.config().connect_raw(stream, NoTls).await.map_err(|source| LookupError::Connect {
+            node: name_of(node),
+            user: self.monitor.user.clone(),
+            source,
+        })
     }
 
     /// Gives up a connection that failed, unless it has been replaced already.
@@ -235,16 +264,13 @@ impl UserLookup {
         }
     }
 
-    fn config(&self, node: &Node) -> Config {
+    fn config(&self) -> Config {
         let mut config = Config::new();
         config
-            .host(&node.host)
-            .port(node.port)
             .user(&self.monitor.user)
             .dbname(&self.database)
             .application_name("understudy auth")
-            .options("-c search_path=pg_catalog")
-            .connect_timeout(self.attempt);
+            .options("-c search_path=pg_catalog");
         if let Some(password) = &self.monitor.password {
             config.password(password.reveal());
         }
@@ -276,7 +302,7 @@ impl LookupError {
     #[must_use]
     pub fn is_of_the_node(&self) -> bool {
         match self {
-            Self::NoNode | Self::Connect { .. } | Self::Silent { .. } => true,
+            Self::NoNode | Self::Reach { .. } | Self::Connect { .. } | Self::Silent { .. } => true,
             Self::Query { source, .. } => source.code().is_none_or(|state| {
                 ["08", "53", "57", "58", "XX"].iter().any(|class| state.code().starts_with(class))
             }),

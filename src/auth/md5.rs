@@ -40,6 +40,12 @@ impl Md5Hash {
         is_hash.then(|| Self(Zeroizing::new(digits.to_owned())))
     }
 
+    /// Whether both are the same, in constant time.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+
     /// The answer to a challenge with this salt.
     #[must_use]
     pub fn answer(&self, salt: [u8; 4]) -> Md5Answer {

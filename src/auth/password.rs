@@ -31,6 +31,17 @@ impl Password {
         }))
     }
 
+    /// Takes the text in with keys that were derived from it already, since nodes mostly have the very verifier
+    /// it was checked by.
+    #[must_use]
+    pub fn with_keys(text: Secret, towards_nodes: ScramKeys) -> Self {
+        Self(Arc::new(Shared {
+            text,
+            towards_clients: OnceLock::new(),
+            towards_nodes: OnceLock::from(towards_nodes),
+        }))
+    }
+
     /// The text itself, for the one place that needs it.
     #[must_use]
     pub fn reveal(&self) -> &str {

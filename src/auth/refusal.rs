@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::auth::scram::Violation;
+use crate::{
+    auth::scram::Violation,
+    protocol::sqlstate::{
+        INTERNAL_ERROR, INVALID_AUTHORIZATION, INVALID_PASSWORD, PROTOCOL_VIOLATION, SqlState,
+    },
+};
 
 /// The end of a login that failed. The first three fields go into the ErrorResponse (severity FATAL); `reason`
 /// must never reach the client, since it would tell strangers which users exist; so `Display` leaves it out.
@@ -10,7 +15,7 @@ use crate::auth::scram::Violation;
 #[error("{message}")]
 pub struct Refusal {
     /// SQLSTATE, PostgreSQL's for the same case.
-    pub sqlstate: &'static str,
+    pub sqlstate: SqlState,
     /// Primary message, in PostgreSQL's words.
     pub message: Cow<'static, str>,
     /// Detail, where PostgreSQL gives one.
@@ -31,7 +36,7 @@ pub enum Reason {
     /// An MD5 hash cannot check a SCRAM login.
     #[error(
         "only an md5 hash is stored for this user, which scram-sha-256 cannot use: set the password again \
-         with password_encryption = 'scram-sha-256', or choose auth.method = \"md5\""
+         with password_encryption = 'scram-sha-256', or choose md5 as the method"
     )]
     Md5HashForScram,
     /// The client does not know the password.
@@ -43,6 +48,35 @@ pub enum Reason {
     /// The operating system gave no random bytes.
     #[error("the operating system gave no random bytes")]
     NoRandomness,
+    /// A rule says `reject`.
+    #[error("line {line} of auth.hba_file rejects it")]
+    Rejected {
+        /// The rule's line.
+        line: usize,
+    },
+    /// No rule speaks of such a client.
+    #[error("no line of auth.hba_file matches")]
+    NoRule,
+    /// The rule says `cert`.
+    #[error("line {line} of auth.hba_file asks for a certificate, and the client has shown none")]
+    NoCertificate {
+        /// The rule's line.
+        line: usize,
+    },
+    /// The rule says `cert`.
+    #[error(
+        "line {line} of auth.hba_file asks for the user's certificate, and the client has shown another's"
+    )]
+    OtherCertificate {
+        /// The rule's line.
+        line: usize,
+    },
+    /// The password would have crossed the network readable.
+    #[error("the password is not asked for in clear without TLS")]
+    CleartextWithoutTls,
+    /// Too many logins with this name from this address have failed.
+    #[error("auth.max_failures logins of this user from this address have failed lately")]
+    Throttled,
 }
 
 // === impl Refusal ===
@@ -52,34 +86,43 @@ impl Refusal {
     /// violation.
     #[must_use]
     pub fn password_failed(user: &str, reason: Reason) -> Self {
-        Self {
-            sqlstate: INVALID_PASSWORD,
-            message: format!("password authentication failed for user \"{user}\"").into(),
-            detail: None,
-            reason,
-        }
+        let message = format!("password authentication failed for user \"{user}\"");
+        Self { sqlstate: INVALID_PASSWORD, ..Self::unauthorized(message, reason) }
+    }
+
+    /// The client may not come in as it asks to, whatever it knows.
+    #[must_use]
+    pub fn unauthorized(message: impl Into<Cow<'static, str>>, reason: Reason) -> Self {
+        Self { sqlstate: INVALID_AUTHORIZATION, message: message.into(), detail: None, reason }
+    }
+
+    /// The answer to a user who is throttled: the same whether there is such a user or not. PostgreSQL knows no
+    /// such thing; class 28 is what drivers do not try again by themselves.
+    #[must_use]
+    pub fn throttled(user: &str) -> Self {
+        Self::unauthorized(
+            format!("too many failed login attempts for user \"{user}\""),
+            Reason::Throttled,
+        )
     }
 
     /// A broken protocol, in PostgreSQL's words.
     #[must_use]
     pub fn protocol(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            sqlstate: PROTOCOL_VIOLATION,
-            message: message.into(),
-            detail: None,
-            reason: Reason::Protocol,
-        }
+        Self { sqlstate: PROTOCOL_VIOLATION, ..Self::unauthorized(message, Reason::Protocol) }
     }
 
     /// No random bytes for the thing named.
     #[must_use]
     pub fn no_randomness(message: &'static str) -> Self {
-        Self {
-            sqlstate: INTERNAL_ERROR,
-            message: message.into(),
-            detail: None,
-            reason: Reason::NoRandomness,
-        }
+        Self { sqlstate: INTERNAL_ERROR, ..Self::unauthorized(message, Reason::NoRandomness) }
+    }
+
+    /// Whether a password or a proof was judged and found wrong. Only this counts as a failed attempt: whoever
+    /// breaks the protocol has learned nothing.
+    #[must_use]
+    pub fn is_failed_attempt(&self) -> bool {
+        self.sqlstate == INVALID_PASSWORD
     }
 }
 
@@ -93,16 +136,3 @@ impl From<Violation> for Refusal {
         }
     }
 }
-
-// === constants ===
-
-/// protocol_violation
-pub const PROTOCOL_VIOLATION: &str = "08P01";
-/// feature_not_supported
-pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
-/// invalid_authorization_specification
-pub const INVALID_AUTHORIZATION: &str = "28000";
-/// invalid_password
-pub const INVALID_PASSWORD: &str = "28P01";
-/// internal_error
-pub const INTERNAL_ERROR: &str = "XX000";

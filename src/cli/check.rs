@@ -6,8 +6,9 @@ use std::{
 };
 
 use crate::{
+    auth::AuthFiles,
     cli::{CheckArguments, Exit, refuse},
-    conf::{self, Loaded, Sources},
+    conf::{self, Loaded, Mistakes, Sources},
 };
 
 /// Prints the mistakes, or what the configuration amounts to.
@@ -18,7 +19,11 @@ pub fn check(arguments: &CheckArguments) -> Exit {
         Ok(loaded) => loaded,
         Err(mistakes) => return refuse(&mistakes),
     };
-    for doubt in &loaded.doubts {
+    let files = match AuthFiles::load(&loaded.settings.auth) {
+        Ok(files) => files,
+        Err(mistakes) => return refuse(&Mistakes(mistakes)),
+    };
+    for doubt in loaded.doubts.iter().chain(&files.doubts(&loaded.settings)) {
         let _ = writeln!(io::stderr(), "warning: {doubt}");
     }
     let mut report = summary(&loaded, &sources);

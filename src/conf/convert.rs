@@ -22,6 +22,7 @@ use crate::conf::{
         Auth, AuthMethod, Failover, HealthCheck, Limits, Listen, Log, Monitor, Node, Pool, Process,
         Settings, Tcp,
     },
+    tls,
     written::{Given, Kind},
 };
 
@@ -36,6 +37,8 @@ pub(super) fn settings(
     let nodes = nodes(&mut reader, raw.nodes);
     let listen = listen(&mut reader, raw.listen);
     let auth = auth(&mut reader, raw.auth);
+    let client_tls = tls::client_tls(&mut reader, raw.client_tls);
+    let server_tls = tls::server_tls(&mut reader, raw.server_tls);
     let pool = pool(&mut reader, raw.pool);
     let limits = limits(&mut reader, raw.limits);
     let tcp = tcp(&mut reader, raw.tcp);
@@ -48,6 +51,8 @@ pub(super) fn settings(
         nodes: nodes?,
         listen: listen?,
         auth: auth?,
+        client_tls: client_tls?,
+        server_tls: server_tls?,
         pool: pool?,
         limits: limits?,
         tcp: tcp?,
@@ -61,7 +66,8 @@ pub(super) fn settings(
     Some((settings, doubts))
 }
 
-struct Reader<'a> {
+/// Reads values, and notes the mistakes.
+pub(super) struct Reader<'a> {
     tree: &'a Value,
     file: Option<&'a Path>,
     mistakes: &'a mut Vec<Mistake>,
@@ -71,11 +77,16 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The value, or a mistake noted under its key.
-    fn take<T: Kind>(&mut self, key: &str, given: Given<T>) -> Option<T> {
+    pub(super) fn take<T: Kind>(&mut self, key: &str, given: Given<T>) -> Option<T> {
         given.0.map_err(|wrong| self.refuse(key, wrong.problem, wrong.remedy)).ok()
     }
 
-    fn refuse(&mut self, key: &str, problem: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn refuse(
+        &mut self,
+        key: &str,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.mistakes.push(Mistake::new(self.place(key), key, problem, remedy));
     }
 
@@ -200,21 +211,31 @@ fn check_socket_directory(reader: &mut Reader<'_>, directory: &Path) {
 
 fn auth(reader: &mut Reader<'_>, raw: raw::Auth) -> Option<Auth> {
     let method = reader.take("auth.method", raw.method);
+    let hba_file = reader.take("auth.hba_file", raw.hba_file);
     let users_file = reader.take("auth.users_file", raw.users_file);
     let query = reader.take("auth.query", raw.query);
     let query_database = reader.take("auth.query_database", raw.query_database);
     let query_cache = reader.take("auth.query_cache", raw.query_cache);
-    if let Some(path) = users_file.as_ref().and_then(|file| file.0.as_deref())
-        && let Err(problem) = readable(path)
-    {
-        reader.refuse("auth.users_file", problem, READABLE);
+    let max_failures = reader.take("auth.max_failures", raw.max_failures);
+    let failure_window = reader.take("auth.failure_window", raw.failure_window);
+    let lockout = reader.take("auth.lockout", raw.lockout);
+    for (key, file) in [("auth.hba_file", &hba_file), ("auth.users_file", &users_file)] {
+        if let Some(path) = file.as_ref().and_then(|file| file.0.as_deref())
+            && let Err(problem) = readable(path)
+        {
+            reader.refuse(key, problem, READABLE);
+        }
     }
     Some(Auth {
         method: method?,
+        hba_file: hba_file?.0,
         users_file: users_file?.0,
         query: query?.0,
         query_database: query_database?.0,
         query_cache: query_cache?.0,
+        max_failures: Some(max_failures?.0).filter(|most| *most > 0),
+        failure_window: failure_window?.0,
+        lockout: lockout?.0,
     })
 }
 
@@ -370,7 +391,11 @@ fn process(reader: &mut Reader<'_>, raw: raw::Process) -> Option<Process> {
 
 fn doubts(settings: &Settings) -> Vec<String> {
     let mut doubts = Vec::new();
-    let Auth { method, users_file, query, .. } = &settings.auth;
+    let Auth { method, hba_file, users_file, query, .. } = &settings.auth;
+    if hba_file.is_some() {
+        // What the rules amount to is for those to say who read them.
+        return doubts;
+    }
     if *method != AuthMethod::Trust && users_file.is_none() && query.is_none() {
         doubts.push(
             "nobody can log in: neither auth.users_file nor auth.query says who may".to_owned(),
@@ -387,6 +412,7 @@ fn doubts(settings: &Settings) -> Vec<String> {
                 .to_owned(),
         );
     }
+    doubts.extend(tls::doubts(&settings.server_tls));
     doubts
 }
 

@@ -10,7 +10,7 @@ use slog::Level;
 
 use crate::conf::{
     secret::Secret,
-    settings::{AuthMethod, LogFormat, PoolMode},
+    settings::{AuthMethod, ClientTlsMode, LogFormat, PoolMode, TlsMode},
     written::{Kind, Written, Wrong, quoted},
 };
 
@@ -222,6 +222,10 @@ macro_rules! words {
 
 words! {
     AuthMethod: "scram-sha-256" => Self::ScramSha256, "md5" => Self::Md5, "trust" => Self::Trust;
+    ClientTlsMode: "disable" => Self::Disable, "allow" => Self::Allow, "prefer" => Self::Prefer,
+        "require" => Self::Require, "verify-ca" => Self::VerifyCa, "verify-full" => Self::VerifyFull;
+    TlsMode: "disable" => Self::Disable, "prefer" => Self::Prefer, "require" => Self::Require,
+        "verify-ca" => Self::VerifyCa, "verify-full" => Self::VerifyFull;
     PoolMode: "session" => Self::Session;
     LogFormat: "auto" => Self::Auto, "terminal" => Self::Terminal, "json" => Self::Json;
     Level: "error" => Self::Error, "warning" => Self::Warning, "info" => Self::Info,

@@ -8,6 +8,7 @@
 //! ```
 //! Mistakes are collected on the whole way and reported together.
 
+pub mod certificates;
 mod convert;
 mod kinds;
 mod load;
@@ -19,6 +20,7 @@ pub mod secret;
 pub mod settings;
 mod show;
 mod source;
+mod tls;
 mod written;
 
 pub use load::{Flag, Loaded, SAMPLE, Sources, load};

@@ -11,8 +11,8 @@ use crate::conf::{
         Addresses, FilePath, Hidden, Host, Limit, Name, Permissions, Text, Threads, Wait,
         WaitOrNone, Weight, Whole,
     },
-    settings::{AuthMethod, LogFormat, PoolMode},
-    written::Given,
+    settings::{AuthMethod, ClientTlsMode, LogFormat, PoolMode, TlsMode},
+    written::{Given, Kind},
 };
 
 #[derive(Deserialize)]
@@ -21,6 +21,8 @@ pub(super) struct Raw {
     pub(super) nodes: Vec<Node>,
     pub(super) listen: Listen,
     pub(super) auth: Auth,
+    pub(super) client_tls: Tls<ClientTlsMode>,
+    pub(super) server_tls: Tls<TlsMode>,
     pub(super) pool: Pool,
     pub(super) limits: Limits,
     pub(super) tcp: Tcp,
@@ -54,10 +56,23 @@ pub(super) struct Listen {
 #[serde(deny_unknown_fields)]
 pub(super) struct Auth {
     pub(super) method: Given<AuthMethod>,
+    pub(super) hba_file: Given<FilePath>,
     pub(super) users_file: Given<FilePath>,
     pub(super) query: Given<Text>,
     pub(super) query_database: Given<Name>,
     pub(super) query_cache: Given<WaitOrNone>,
+    pub(super) max_failures: Given<Whole<0, 1_000_000>>,
+    pub(super) failure_window: Given<Wait>,
+    pub(super) lockout: Given<Wait>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound = "")]
+pub(super) struct Tls<M: Kind> {
+    pub(super) sslmode: Given<M>,
+    pub(super) cert_file: Given<FilePath>,
+    pub(super) key_file: Given<FilePath>,
+    pub(super) ca_file: Given<FilePath>,
 }
 
 #[derive(Deserialize)]

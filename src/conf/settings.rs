@@ -13,6 +13,10 @@ pub struct Settings {
     pub listen: Listen,
     /// How clients log in.
     pub auth: Auth,
+    /// TLS with clients.
+    pub client_tls: ClientTls,
+    /// TLS with nodes.
+    pub server_tls: ServerTls,
     /// Server connections.
     pub pool: Pool,
     /// What clients may use up.
@@ -64,12 +68,20 @@ pub struct Auth {
     pub method: AuthMethod,
     /// File of `"name" "secret"` lines.
     pub users_file: Option<PathBuf>,
+    /// File of rules in the syntax of pg_hba.conf; they replace `method`.
+    pub hba_file: Option<PathBuf>,
     /// Query for users who are not in the file.
     pub query: Option<String>,
     /// Database in which the query runs.
     pub query_database: String,
     /// How long an answer may be used again.
     pub query_cache: Duration,
+    /// Failed logins of one user from one address after which more are refused; none: no limit.
+    pub max_failures: Option<u32>,
+    /// How long failures are counted, from the first of them.
+    pub failure_window: Duration,
+    /// How long logins are refused then.
+    pub lockout: Duration,
 }
 
 /// How a client proves who it is.
@@ -77,10 +89,75 @@ pub struct Auth {
 pub enum AuthMethod {
     /// Nobody is asked.
     Trust,
+    /// The password itself, which is never asked for without TLS. Only a rule can say so.
+    Password,
     /// MD5, or SCRAM where the stored secret is a SCRAM one.
     Md5,
     /// SCRAM-SHA-256 (RFC 7677).
     ScramSha256,
+}
+
+/// `[client_tls]`. TCP alone has TLS; unix sockets never do, as with PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Who has to speak TLS.
+    pub mode: ClientTlsMode,
+    /// Our certificate; always there unless TLS is off.
+    pub identity: Option<KeyPair>,
+    /// Authorities of client certificates; always there where those are demanded.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who has to speak TLS with us: PgBouncer's `client_tls_sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientTlsMode {
+    /// Nobody can.
+    Disable,
+    /// Who wants to; PgBouncer's other word for `Prefer`.
+    Allow,
+    /// Who wants to.
+    Prefer,
+    /// Everybody.
+    Require,
+    /// Everybody, and everybody has to show a certificate.
+    VerifyCa,
+    /// PgBouncer's other word for `VerifyCa`: a client has no host name to verify.
+    VerifyFull,
+}
+
+/// `[server_tls]`. TCP alone has TLS; unix sockets never do, as with libpq.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// What is asked of nodes.
+    pub mode: TlsMode,
+    /// The certificate we show to nodes that ask for one.
+    pub identity: Option<KeyPair>,
+    /// Authorities of the nodes' certificates; always there where those are verified.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What is asked of a node: libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsMode {
+    /// No TLS.
+    Disable,
+    /// TLS where the node has it.
+    Prefer,
+    /// TLS; its certificate is verified where there is a `ca_file`.
+    Require,
+    /// TLS, with a certificate from an authority we know.
+    VerifyCa,
+    /// Besides, the certificate is for the node's configured host.
+    VerifyFull,
+}
+
+/// A certificate and its key, by their files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// The certificate, with what leads to its authority behind it.
+    pub cert_file: PathBuf,
+    /// Its key.
+    pub key_file: PathBuf,
 }
 
 /// `[pool]`

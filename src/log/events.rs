@@ -55,6 +55,8 @@ events! {
     SessionStart = "session_start",
     /// A session that had begun has ended.
     SessionEnd = "session_end",
+    /// A `user` failed to log in from an `address` so often that more is refused for a while; said once.
+    LoginThrottled = "login_throttled",
     /// A client was sent away, and why.
     SessionRefused = "session_refused",
     /// A session ended by a bug; nobody else was touched.
@@ -85,6 +87,10 @@ events! {
     Draining = "draining",
     /// Sessions were closed because the time to drain is over.
     DrainTimedOut = "drain_timed_out",
+    /// The certificate files were read again, and new connections use what is in them.
+    CertificatesReloaded = "certificates_reloaded",
+    /// The certificate files were read again, and will not do: the former ones stay in use.
+    CertificatesRefused = "certificates_refused",
     /// A library that understudy uses had something to say (`target` names it).
     Foreign = "foreign",
     /// A bug: some code panicked (`location`, `thread`).

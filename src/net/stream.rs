@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -11,13 +12,20 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use super::tls::Secure;
+
 /// A connected socket, towards a client or a node.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub enum Stream {
     /// TCP.
     Tcp(TcpStream),
     /// A unix socket.
     Unix(UnixStream),
+    /// TLS over either. Boxed, so that a session without TLS stays small.
+    Tls(Box<Secure>),
+    /// Nothing any more: a handshake took the socket and failed. Reads as closed by the peer.
+    #[default]
+    Closed,
 }
 
 /// Bytes that a peer has not taken yet. Empty, it owns no memory to speak of.
@@ -28,12 +36,29 @@ pub struct Outbox {
     written: usize,
 }
 
+/// The first byte of a TLS connection: the content type "handshake" (RFC 8446 section 5.1). No packet
+/// of PostgreSQL's begins so: it would be over 300 MB long.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// What an [`Outbox`] may keep allocated while it is empty, in bytes.
 const KEPT_CAPACITY: usize = 1024;
 
 // === impl Stream ===
 
 impl Stream {
+    /// The peer's IP address, IPv4 as such even where IPv6 carries it; none for a unix socket.
+    ///
+    /// # Errors
+    /// The peer is gone.
+    pub fn peer_address(&self) -> io::Result<Option<IpAddr>> {
+        match self {
+            Self::Tcp(socket) => Ok(Some(socket.peer_addr()?.ip().to_canonical())),
+            Self::Unix(_) => Ok(None),
+            Self::Tls(secure) => secure.socket().peer_address(),
+            Self::Closed => Err(io::ErrorKind::NotConnected.into()),
+        }
+    }
+
     /// Reads what is there into `buffer` and returns how much that was; 0 means the peer has closed.
     ///
     /// # Errors
@@ -47,6 +72,40 @@ impl Stream {
         ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
     }
+
+    /// What TLS has shown, where there is TLS: version, channel binding, whom the peer's certificate
+    /// names.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Secure> {
+        match self {
+            Self::Tls(secure) => Some(secure),
+            _ => None,
+        }
+    }
+
+    /// The common name in the peer's certificate, where it has shown one that was verified: what the
+    /// authentication method `cert` compares with the user's name.
+    #[must_use]
+    pub fn peer_common_name(&self) -> Option<&str> {
+        self.tls()?.peer_common_name()
+    }
+
+    /// Whether it is TCP, and not encrypted.
+    #[must_use]
+    pub fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    /// Whether what the peer sends first is a TLS handshake. Waits for its first byte, and leaves it
+    /// where it is. A unix socket never has TLS.
+    ///
+    /// # Errors
+    /// As the socket reports them.
+    pub async fn begins_with_tls(&self) -> io::Result<bool> {
+        let Self::Tcp(socket) = self else { return Ok(false) };
+        let mut first = [0];
+        Ok(socket.peek(&mut first).await? == 1 && first[0] == TLS_HANDSHAKE)
+    }
 }
 
 impl AsyncRead for Stream {
@@ -58,6 +117,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, buffer),
             Self::Unix(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Self::Tls(secure) => Pin::new(secure.as_mut()).poll_read(cx, buffer),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -71,6 +132,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Unix(socket) => Pin::new(socket).poll_write(cx, bytes),
+            Self::Tls(secure) => Pin::new(secure.as_mut()).poll_write(cx, bytes),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -78,6 +141,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_flush(cx),
             Self::Unix(socket) => Pin::new(socket).poll_flush(cx),
+            Self::Tls(secure) => Pin::new(secure.as_mut()).poll_flush(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 
@@ -85,6 +150,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(secure) => Pin::new(secure.as_mut()).poll_shutdown(cx),
+            Self::Closed => Poll::Ready(Ok(())),
         }
     }
 }
@@ -98,6 +165,12 @@ impl From<TcpStream> for Stream {
 impl From<UnixStream> for Stream {
     fn from(socket: UnixStream) -> Self {
         Self::Unix(socket)
+    }
+}
+
+impl From<Secure> for Stream {
+    fn from(secure: Secure) -> Self {
+        Self::Tls(Box::new(secure))
     }
 }
 
@@ -133,7 +206,8 @@ impl Outbox {
         self.written = 0;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_CAPACITY);
-        Poll::Ready(Ok(()))
+        // TLS keeps records of its own that the socket has not taken.
+        Pin::new(stream).poll_flush(cx)
     }
 
     /// Writes `bytes` behind what waits, and keeps what the peer does not take now.

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     conf::settings::Node,
-    net,
+    net::Tls,
     protocol::{startup::CancelKey, write},
 };
 
@@ -22,6 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct CancelTarget {
     node: Node,
+    tls: Tls,
     key: CancelKey,
     under_way: Cell<u32>,
     astray: Cell<bool>,
@@ -33,9 +34,10 @@ pub struct CancelTarget {
 impl CancelTarget {
     /// For the server connection that was given this key by this node.
     #[must_use]
-    pub fn new(node: Node, key: CancelKey) -> Self {
+    pub fn new(node: Node, tls: Tls, key: CancelKey) -> Self {
         Self {
             node,
+            tls,
             key,
             under_way: Cell::new(0),
             astray: Cell::new(false),
@@ -74,7 +76,7 @@ impl CancelTarget {
     }
 
     async fn ask(&self) -> io::Result<()> {
-        let mut stream = net::connect(&self.node).await?;
+        let mut stream = self.tls.connect(&self.node).await.map_err(io::Error::from)?;
         let mut request = Vec::with_capacity(16);
         write::cancel_request(&mut request, &self.key);
         stream.write_all(&request).await?;

@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{
     auth::{
-        Credentials,
+        ChannelBinding, Credentials,
         as_client::{NodeLogin, NodeLoginError, Reply},
     },
     conf::settings::Node,
-    net::{self, Inbox, inbox::InboxError, stream::Outbox},
+    net::{Inbox, Tls, inbox::InboxError, stream::Outbox, tls::NodeTlsError},
     protocol::{
         backend::{self, ErrorFields, Malformed, ParameterStatus, TransactionStatus},
         scan::{HEADER_LENGTH, Scanner},
@@ -37,6 +37,14 @@ pub enum OpenError {
         node: NodeId,
         /// Why.
         error: io::Error,
+    },
+    /// The node is not to be trusted, or has no TLS where it must.
+    #[error("no connection to node {node}: {error}")]
+    Tls {
+        /// Which.
+        node: NodeId,
+        /// Why.
+        error: NodeTlsError,
     },
     /// The node took longer than `pool.connect_timeout`.
     #[error("node {node} did not answer within {} ms", limit.as_millis())]
@@ -82,12 +90,13 @@ const MESSAGE_LIMIT: u32 = 64 * 1024;
 pub async fn open(
     key: PoolKey,
     node: &Node,
+    tls: &Tls,
     credentials: Option<&Credentials>,
     permit: Permit,
     limit: Duration,
 ) -> Result<ServerLink, OpenError> {
     let id = key.node;
-    tokio::time::timeout(limit, log_in(key, node, credentials, permit))
+    tokio::time::timeout(limit, log_in(key, node, tls, credentials, permit))
         .await
         .unwrap_or(Err(OpenError::Timeout { node: id, limit }))
 }
@@ -105,7 +114,7 @@ impl OpenError {
                 let code = ErrorFields::new(&response[HEADER_LENGTH..]).code();
                 matches!(code, Some(b"57P01" | b"57P02" | b"57P03"))
             }
-            Self::Login { .. } | Self::Protocol { .. } => false,
+            Self::Tls { .. } | Self::Login { .. } | Self::Protocol { .. } => false,
         }
     }
 }
@@ -115,6 +124,7 @@ impl OpenError {
 async fn log_in(
     key: PoolKey,
     node: &Node,
+    tls: &Tls,
     credentials: Option<&Credentials>,
     permit: Permit,
 ) -> Result<ServerLink, OpenError> {
@@ -123,10 +133,17 @@ async fn log_in(
     let broken = |what: String| OpenError::Protocol { node: id, what };
     let malformed = |error: Malformed| broken(error.to_string());
 
-    let mut stream = net::connect(node).await.map_err(io_error)?;
+    let mut stream = tls.connect(node).await.map_err(|error| match error {
+        NodeTlsError::Io(error) => io_error(error),
+        error => OpenError::Tls { node: id, error },
+    })?;
     stream.write_all(&startup_packet(&key.identity)).await.map_err(io_error)?;
 
     let mut login = NodeLogin::new(&key.identity.user, credentials);
+    if let Some(secure) = stream.tls() {
+        let bound = |hash: &[u8]| ChannelBinding::TlsServerEndPoint(hash.to_vec());
+        login = login.bound_to(secure.end_point().map(bound).unwrap_or_default());
+    }
     let mut granted = false;
     let mut parameters = Parameters::default();
     let mut cancel = None;
@@ -183,7 +200,7 @@ async fn log_in(
         outbox: Outbox::default(),
         parameters: Rc::new(parameters),
         key,
-        cancel: Rc::new(CancelTarget::new(node.clone(), cancel)),
+        cancel: Rc::new(CancelTarget::new(node.clone(), tls.clone(), cancel)),
         opened: Instant::now(),
         permit,
         doubt: None,

@@ -19,13 +19,14 @@ use super::{
     reset,
     server::{PoolKey, ServerLink},
 };
-use crate::{auth::Credentials, conf::Settings, event};
+use crate::{auth::Credentials, conf::Settings, event, net::Tls};
 
 /// The pools of one worker thread.
 #[derive(Debug)]
 pub struct Pools {
     settings: Arc<Settings>,
     log: Logger,
+    tls: Tls,
     budget: Budget,
     pools: RefCell<HashMap<PoolKey, Pool>>,
 }
@@ -54,8 +55,8 @@ const GREETING_LIFE: Duration = Duration::from_secs(30);
 impl Pools {
     /// No connections yet. The budget is shared with the other workers.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, log: Logger, budget: Budget) -> Self {
-        Self { settings, log, budget, pools: RefCell::default() }
+    pub fn new(settings: Arc<Settings>, log: Logger, budget: Budget, tls: Tls) -> Self {
+        Self { settings, log, budget, tls, pools: RefCell::default() }
     }
 
     /// The settings in force.
@@ -115,7 +116,7 @@ impl Pools {
     ) -> Result<ServerLink, OpenError> {
         let limit = self.settings.pool.connect_timeout;
         let node = &self.settings.nodes[key.node.index()];
-        let link = login::open(key, node, credentials, permit, limit).await?;
+        let link = login::open(key, node, &self.tls, credentials, permit, limit).await?;
         self.learn_greeting(&link);
         event!(self.log, Debug, ServerOpen, "opened a server connection";
             "node" => link.key.node.0, "user" => &link.key.identity.user,

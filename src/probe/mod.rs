@@ -12,7 +12,7 @@ use tokio_postgres::{Client, NoTls, Row, Statement, error::SqlState, types::PgLs
 
 use crate::{
     conf::settings::{HealthCheck, Monitor, Node},
-    net,
+    net::{self, Tls, tls::NodeTlsError},
 };
 
 /// Asks one node, again and again.
@@ -22,6 +22,7 @@ pub struct Probe {
     node: Node,
     monitor: Monitor,
     limits: HealthCheck,
+    tls: Tls,
     connection: Option<Connection>,
 }
 
@@ -42,6 +43,9 @@ pub enum CheckFailure {
     /// Connecting took longer than `health_check.connect_timeout`.
     #[error("no answer to connecting within health_check.connect_timeout ({} ms)", .0.as_millis())]
     Silent(Duration),
+    /// It is not to be trusted, or has no TLS where it must.
+    #[error("it answers, but not as [server_tls] demands: {0}")]
+    Untrusted(NodeTlsError),
     /// It accepts connections and says nothing.
     #[error("it accepts connections but does not reply within {} ms", .0.as_millis())]
     Mute(Duration),
@@ -98,8 +102,8 @@ FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovering) AS r";
 impl Probe {
     /// For one node.
     #[must_use]
-    pub fn new(id: NodeId, node: Node, monitor: Monitor, limits: HealthCheck) -> Self {
-        Self { id, node, monitor, limits, connection: None }
+    pub fn new(id: NodeId, node: Node, monitor: Monitor, limits: HealthCheck, tls: Tls) -> Self {
+        Self { id, node, monitor, limits, tls, connection: None }
     }
 
     /// Checks the node once. `clock` is read when the answer has arrived. After a failure the next check
@@ -156,6 +160,10 @@ impl Probe {
     }
 
     async fn log_in(&self, stream: net::Stream) -> Result<Connection, CheckFailure> {
+        let stream = self.tls.secure(stream, &self.node).await.map_err(|error| match error {
+            NodeTlsError::Io(error) => CheckFailure::Broken(error.to_string()),
+            error => CheckFailure::Untrusted(error),
+        })?;
         let mut config = tokio_postgres::Config::new();
         config
             .user(&self.monitor.user)
@@ -164,6 +172,7 @@ impl Probe {
         if let Some(password) = &self.monitor.password {
             config.password(password.reveal());
         }
+        // TLS is there already, where it has to be; of ours, tokio-postgres knows nothing.
         let (client, connection) =
             config.connect_raw(stream, NoTls).await.map_err(|error| failure(&error))?;
         // What ends the connection is seen by the client's next call.

@@ -5,6 +5,9 @@ use std::fmt;
 /// PostgreSQL's `MAX_STARTUP_PACKET_LENGTH`: bytes of an untagged packet, its length word included.
 pub const MAX_PACKET_LENGTH: usize = 10_000;
 
+/// Bytes of the longest name of a role or database: PostgreSQL's `NAMEDATALEN`, its NUL excluded.
+pub const MAX_NAME_BYTES: usize = 63;
+
 /// The newest protocol version we speak.
 pub const NEWEST: Version = Version { major: 3, minor: 2 };
 
@@ -45,9 +48,9 @@ pub struct CancelKey {
 pub struct Startup {
     /// The version asked for.
     pub version: Version,
-    /// Role to log in as.
+    /// Role to log in as, cut as PostgreSQL cuts names (see [`MAX_NAME_BYTES`]).
     pub user: String,
-    /// Database to connect to; the user's name when none is given.
+    /// Database to connect to, cut likewise; the user's name when none is given.
     pub database: String,
     /// All other parameters but protocol options: settings, `options`, `application_name`,
     /// `replication`, ….
@@ -173,8 +176,8 @@ impl Startup {
                 _ => parameters.push((name.to_owned(), value.to_owned())),
             }
         }
-        let user = user.filter(|user| !user.is_empty()).ok_or(BadOpening::NoUser)?;
-        let database = database.filter(|name| !name.is_empty()).unwrap_or_else(|| user.clone());
+        let user = user.filter(|user| !user.is_empty()).map(cut).ok_or(BadOpening::NoUser)?;
+        let database = database.filter(|name| !name.is_empty()).map_or_else(|| user.clone(), cut);
         Ok(Self { version, user, database, parameters, protocol_options })
     }
 
@@ -182,6 +185,13 @@ impl Startup {
     #[must_use]
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether the client asks for physical replication, which belongs to no database: `replication` says yes,
+    /// and does not say `database` (PostgreSQL's `am_walsender && !am_db_walsender`).
+    #[must_use]
+    pub fn is_physical_replication(&self) -> bool {
+        self.is_replication() && self.parameter("replication") != Some("database")
     }
 
     /// Whether the client asks for a replication connection (walsender): any value of `replication`
@@ -204,4 +214,13 @@ impl fmt::Debug for CancelKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelKey").field("pid", &self.pid).finish_non_exhaustive()
     }
+}
+
+// === helpers ===
+
+/// Cuts a name to the length PostgreSQL cuts it to, never inside a character (as `CREATE ROLE` and `CREATE
+/// DATABASE` cut it). What is cut here is what the rules, the pools, the log and the nodes see.
+fn cut(mut name: String) -> String {
+    name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
+    name
 }

@@ -32,6 +32,32 @@ pub mod client {
     pub const PASSWORD: u8 = b'p';
 }
 
+/// Authentication requests: the number after the length of an `R` message.
+pub mod authentication {
+    /// The login has succeeded.
+    pub const OK: i32 = 0;
+    /// Kerberos V5 (of servers long gone).
+    pub const KERBEROS_V5: i32 = 2;
+    /// The password itself.
+    pub const CLEARTEXT_PASSWORD: i32 = 3;
+    /// MD5 with a salt of four bytes.
+    pub const MD5_PASSWORD: i32 = 5;
+    /// Credentials of a unix socket (of servers long gone).
+    pub const SCM_CREDENTIAL: i32 = 6;
+    /// GSSAPI.
+    pub const GSS: i32 = 7;
+    /// A step of GSSAPI or SSPI.
+    pub const GSS_CONTINUE: i32 = 8;
+    /// SSPI.
+    pub const SSPI: i32 = 9;
+    /// SASL, with the names of mechanisms.
+    pub const SASL: i32 = 10;
+    /// A step of SASL.
+    pub const SASL_CONTINUE: i32 = 11;
+    /// The last word of SASL.
+    pub const SASL_FINAL: i32 = 12;
+}
+
 /// Messages a server sends.
 pub mod server {
     /// Every step of authentication.

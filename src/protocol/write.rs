@@ -3,7 +3,7 @@
 use super::{
     sqlstate::SqlState,
     startup::{CancelKey, Startup, Version},
-    tag::{client, server},
+    tag::{self, client, server},
 };
 
 /// An `ErrorResponse` of our own. Its severity is FATAL: it ends the connection.
@@ -77,7 +77,26 @@ pub fn notice(out: &mut Vec<u8>, text: &str) {
 
 /// `AuthenticationOk`.
 pub fn authentication_ok(out: &mut Vec<u8>) {
-    message(out, server::AUTHENTICATION, |out| out.extend_from_slice(&0_u32.to_be_bytes()));
+    authentication(out, tag::authentication::OK, &[]);
+}
+
+/// An authentication request: its number (see [`tag::authentication`]) and what follows it.
+pub fn authentication(out: &mut Vec<u8>, code: i32, body: &[u8]) {
+    message(out, server::AUTHENTICATION, |out| {
+        out.extend_from_slice(&code.to_be_bytes());
+        out.extend_from_slice(body);
+    });
+}
+
+/// `AuthenticationSASL`: the mechanisms, each with its NUL, and an empty one at the end.
+pub fn sasl_mechanisms(out: &mut Vec<u8>, names: &[&str]) {
+    message(out, server::AUTHENTICATION, |out| {
+        out.extend_from_slice(&tag::authentication::SASL.to_be_bytes());
+        for name in names {
+            text(out, name);
+        }
+        out.push(0);
+    });
 }
 
 /// `ParameterStatus`.
@@ -141,14 +160,44 @@ pub fn cancel_request(out: &mut Vec<u8>, key: &CancelKey) {
     });
 }
 
+/// An `SSLRequest`.
+pub fn ssl_request(out: &mut Vec<u8>) {
+    untagged(out, |out| out.extend_from_slice(&80_877_103_u32.to_be_bytes()));
+}
+
 /// A simple `Query`.
 pub fn query(out: &mut Vec<u8>, sql: &str) {
     message(out, client::QUERY, |out| text(out, sql));
 }
 
+/// `PasswordMessage`.
+pub fn password(out: &mut Vec<u8>, password: &str) {
+    message(out, client::PASSWORD, |out| text(out, password));
+}
+
+/// `SASLInitialResponse`.
+pub fn sasl_initial_response(out: &mut Vec<u8>, mechanism: &str, data: &[u8]) {
+    message(out, client::PASSWORD, |out| {
+        text(out, mechanism);
+        counted(out, data);
+    });
+}
+
+/// `SASLResponse`.
+pub fn sasl_response(out: &mut Vec<u8>, data: &[u8]) {
+    message(out, client::PASSWORD, |out| out.extend_from_slice(data));
+}
+
 /// `Terminate`.
 pub fn terminate(out: &mut Vec<u8>) {
     message(out, client::TERMINATE, |_| {});
+}
+
+/// A message by itself: `written(|out| query(out, "SELECT 1"))`.
+pub fn written(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
 }
 
 // === helpers ===
@@ -166,6 +215,13 @@ fn untagged(out: &mut Vec<u8>, body: impl FnOnce(&mut Vec<u8>)) {
     body(out);
     let length = u32::try_from(out.len() - start).expect("our own messages are far below 4 GiB");
     out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Bytes behind their number.
+fn counted(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("our own messages are far below 4 GiB");
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
 }
 
 /// A field of an `ErrorResponse`.

@@ -16,7 +16,8 @@ use crate::{
 pub enum Ending {
     /// The client left, at whatever moment.
     ClientLeft,
-    /// It never became a session: a cancel request, a probe that connects and closes.
+    /// It never became a session: a cancel request, a probe that connects and closes, a throttled login (of
+    /// which the log knows).
     NoSession,
     /// The client was refused or sent away; it was told why.
     Refused {

@@ -3,7 +3,7 @@
 //! All of it lives in one boxed future that is dropped afterwards, so that a session in its steady state
 //! stays small.
 
-use std::rc::Rc;
+use std::{io, rc::Rc, time::Instant};
 
 use tokio::io::AsyncWriteExt;
 
@@ -13,8 +13,19 @@ use super::{
     serve::Home,
 };
 use crate::{
-    auth::{ClientLogin, Credentials, Refusal, Step, StoredSecret},
-    net::{Inbox, Stream, inbox::InboxError, stream::Outbox},
+    auth::{
+        ChannelBinding, ClientLogin, Credentials, Refusal, Step, StoredSecret,
+        rules::{Attempt, Encryption, Origin},
+        throttle::Counted,
+    },
+    conf::settings::AuthMethod,
+    event,
+    net::{
+        Inbox, Stream,
+        inbox::InboxError,
+        stream::Outbox,
+        tls::{ClientSide, Start},
+    },
     pool::{
         checkout::{self, Patience},
         parameters::Parameters,
@@ -22,7 +33,7 @@ use crate::{
     },
     protocol::{
         scan::{HEADER_LENGTH, Scanner},
-        sqlstate::{self, SqlState},
+        sqlstate,
         startup::{NEWEST, Opening, Startup, Version},
         tag,
         write::{self, Error},
@@ -43,12 +54,21 @@ struct Door {
     inbox: Inbox,
 }
 
+/// Who wants to log in.
+struct Candidate<'a> {
+    user: &'a str,
+    origin: Origin,
+    home: &'a Home,
+}
+
 /// Why a client does not come in.
 enum Shut {
     /// There is nobody to tell.
     Silently(Ending),
     /// It is told this; the log learns the reason.
     With(Error, String),
+    /// It is told this; the log knows already.
+    Known(Error),
 }
 
 /// Lets a client in, or sends it away with the reason. AuthenticationOk is written, and not yet sent,
@@ -68,15 +88,15 @@ pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<C
             reason: format!("not logged in within listen.login_timeout ({} ms)", limit.as_millis()),
         }),
     };
-    match shut {
-        Shut::Silently(ending) => Err(ending),
-        Shut::With(error, reason) => {
-            let mut outbox = Outbox::default();
-            error.write(outbox.append());
-            client::part(&mut door.stream, &mut outbox).await;
-            Err(Ending::Refused { reason })
-        }
-    }
+    let (error, ending) = match shut {
+        Shut::Silently(ending) => return Err(ending),
+        Shut::With(error, reason) => (error, Ending::Refused { reason }),
+        Shut::Known(error) => (error, Ending::NoSession),
+    };
+    let mut outbox = Outbox::default();
+    error.write(outbox.append());
+    client::part(&mut door.stream, &mut outbox).await;
+    Err(ending)
 }
 
 /// Who came in, before it is joined with its socket.
@@ -114,11 +134,26 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
 async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
     // At most one request of either kind, as in PostgreSQL, lest a client keeps us asking for ever.
     let (mut ssl, mut gss) = (false, false);
+    // A unix socket needs no TLS, and has none, as in PostgreSQL.
+    let tls = home.tls().clients().filter(|_| door.stream.is_tcp());
+    if let Some(side) = &tls
+        && door.stream.begins_with_tls().await.map_err(|_| Shut::Silently(Ending::NoSession))?
+    {
+        door.secure(side, Start::Direct).await?;
+        (ssl, gss) = (true, true);
+    }
     loop {
         match door.inbox.opening(&mut door.stream).await {
             Ok(Opening::SslRequest) if !ssl => {
                 ssl = true;
-                door.decline().await?;
+                match &tls {
+                    None => door.decline().await?,
+                    Some(side) => {
+                        door.accept_tls(side).await?;
+                        // Inside of TLS there is no other encryption.
+                        gss = true;
+                    }
+                }
             }
             Ok(Opening::GssRequest) if !gss => {
                 gss = true;
@@ -134,7 +169,10 @@ async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
                 home.directory().cancel(&key).await;
                 return Err(Shut::Silently(Ending::NoSession));
             }
-            Ok(Opening::Startup(startup)) => return Ok(startup),
+            Ok(Opening::Startup(startup)) => {
+                let missing = tls.is_some_and(|side| side.is_required()) && door.stream.is_tcp();
+                return if missing { Err(Shut::without_tls()) } else { Ok(startup) };
+            }
             Err(InboxError::Opening(error)) => {
                 return Err(Shut::with(ending::bad_opening(&error)));
             }
@@ -153,37 +191,60 @@ fn negotiate(startup: &Startup, outbox: &mut Outbox) -> Version {
     version
 }
 
-/// Has the client prove who it is.
+/// Has the client prove who it is, in the way the rules say.
 async fn prove(
     door: &mut Door,
     startup: &Startup,
     home: &Home,
 ) -> Result<Option<Credentials>, Shut> {
-    let secret = secret_of(&startup.user, home).await?;
-    let proved = exchange(door, startup, secret.as_ref(), home).await;
-    if let Err(Shut::With(error, _)) = &proved
-        && error.code == sqlstate::INVALID_PASSWORD
-        && let Some(lookup) = home.lookup()
-    {
-        // The secret may have been changed since its answer was kept: the next login gets a fresh one.
-        lookup.forget(&startup.user);
+    let address = door.stream.peer_address().map_err(|_| Shut::Silently(Ending::NoSession))?;
+    let candidate = Candidate {
+        user: &startup.user,
+        origin: address.map_or(Origin::Local, Origin::Address),
+        home,
+    };
+    let attempt = Attempt {
+        origin: candidate.origin,
+        encryption: match door.stream.tls() {
+            None => Encryption::None,
+            Some(tls) => Encryption::Tls { certificate_name: tls.peer_common_name() },
+        },
+        user: &startup.user,
+        database: &startup.database,
+        physical_replication: startup.is_physical_replication(),
+    };
+    let method = home.rules().admit(&attempt).map_err(|refusal| candidate.refused(&refusal))?;
+    if method != AuthMethod::Trust {
+        candidate.check_throttle()?;
     }
-    proved
+    let secret = secret_of(&candidate).await?;
+    exchange(door, &candidate, method, secret.as_ref()).await
 }
 
 /// The authentication messages.
 async fn exchange(
     door: &mut Door,
-    startup: &Startup,
+    candidate: &Candidate<'_>,
+    method: AuthMethod,
     secret: Option<&StoredSecret>,
-    home: &Home,
 ) -> Result<Option<Credentials>, Shut> {
-    let method = home.settings().auth.method;
-    let (mut login, mut step) =
-        ClientLogin::start(method, &startup.user, secret, home.salts()).map_err(refused)?;
+    let Candidate { user, home, .. } = *candidate;
+    let started = match door.stream.tls() {
+        None => ClientLogin::start(method, user, secret, home.salts()),
+        Some(tls) => {
+            let binding = tls.end_point().map_or(ChannelBinding::Absent, |end_point| {
+                ChannelBinding::TlsServerEndPoint(end_point.to_vec())
+            });
+            ClientLogin::start_bound(method, user, secret, home.salts(), binding)
+        }
+    };
+    let (mut login, mut step) = started.map_err(|refusal| candidate.refused(&refusal))?;
     loop {
         match step {
             Step::Granted { send, credentials } => {
+                if method != AuthMethod::Trust {
+                    candidate.succeeded();
+                }
                 door.send(&send).await?;
                 return Ok(credentials);
             }
@@ -199,16 +260,19 @@ async fn exchange(
                 ));
             }
         };
+        // Again: others may have failed meanwhile, and a crowd must not get more attempts than one.
+        candidate.check_throttle()?;
         step = match message[0] {
             tag::client::PASSWORD => login.on_message(&message[HEADER_LENGTH..]),
             other => Err(login.on_other_message(other)),
         }
-        .map_err(refused)?;
+        .map_err(|refusal| candidate.refused(&refusal))?;
     }
 }
 
 /// What is known about a user: the users file first, then the query on a node that answers.
-async fn secret_of(user: &str, home: &Home) -> Result<Option<StoredSecret>, Shut> {
+async fn secret_of(candidate: &Candidate<'_>) -> Result<Option<StoredSecret>, Shut> {
+    let Candidate { user, home, .. } = *candidate;
     if let Some(secret) = home.users().find(user) {
         return Ok(Some(secret.clone()));
     }
@@ -230,7 +294,7 @@ async fn secret_of(user: &str, home: &Home) -> Result<Option<StoredSecret>, Shut
                     "the proxy cannot look up this user on any node",
                 )
                 .hint("Try again later; the proxy's log says what the nodes answered."),
-                error.to_string(),
+                candidate.named(&error),
             ));
         }
     }
@@ -242,10 +306,52 @@ fn full(full: Full) -> Shut {
     Shut::With(error, full.to_string())
 }
 
-fn refused(refusal: Refusal) -> Shut {
-    let mut error = Error::fatal(SqlState(refusal.sqlstate), refusal.message.clone());
+// === impl Candidate ===
+
+impl Candidate<'_> {
+    /// Refuses who has failed too often, whether there is such a user or not.
+    fn check_throttle(&self) -> Result<(), Shut> {
+        if self.home.throttle().is_locked_out(self.user, self.origin, Instant::now()) {
+            return Err(Shut::Known(
+                error(&Refusal::throttled(self.user)).hint("Try again later."),
+            ));
+        }
+        Ok(())
+    }
+
+    fn succeeded(&self) {
+        self.home.throttle().succeeded(self.user, self.origin);
+    }
+
+    /// A login that is over; one that failed for a wrong secret is counted.
+    fn refused(&self, refusal: &Refusal) -> Shut {
+        if refusal.is_failed_attempt() {
+            if let Some(lookup) = self.home.lookup() {
+                // The secret may have been changed since its answer was kept: the next login gets a fresh one.
+                lookup.forget(self.user);
+            }
+            let counted = self.home.throttle().failed(self.user, self.origin, Instant::now());
+            if counted == Counted::LockedOut {
+                let lockout = self.home.settings().auth.lockout;
+                event!(self.home.log(), Warning, LoginThrottled,
+                    "user {:?} failed to log in from {} again and again: more is refused for auth.lockout ({} ms)",
+                    self.user, self.origin, lockout.as_millis();
+                    "user" => self.user, "address" => self.origin.to_string());
+            }
+        }
+        Shut::With(error(refusal), self.named(&refusal.reason))
+    }
+
+    /// A reason for the log, with who it is about. Names are quoted: they may hold anything.
+    fn named(&self, reason: &dyn std::fmt::Display) -> String {
+        format!("user {:?} from {}: {reason}", self.user, self.origin)
+    }
+}
+
+fn error(refusal: &Refusal) -> Error {
+    let mut error = Error::fatal(refusal.sqlstate, refusal.message.clone());
     error.detail.clone_from(&refusal.detail);
-    Shut::With(error, refusal.reason.to_string())
+    error
 }
 
 // === impl Door ===
@@ -254,6 +360,37 @@ impl Door {
     /// "No" to a request for encryption.
     async fn decline(&mut self) -> Result<(), Shut> {
         self.send(b"N").await
+    }
+
+    /// "Yes" to a request for TLS, and the handshake.
+    async fn accept_tls(&mut self, side: &ClientSide) -> Result<(), Shut> {
+        if !self.inbox.is_empty() {
+            // Whoever sent it, it must not pass for something that came encrypted (CVE-2021-23214).
+            return Err(Shut::with(
+                Error::fatal(
+                    sqlstate::PROTOCOL_VIOLATION,
+                    "received unencrypted data after SSL request",
+                )
+                .detail(
+                    "This could be either a client-software bug or evidence of an attempted \
+                     man-in-the-middle attack.",
+                ),
+            ));
+        }
+        self.send(b"S").await?;
+        self.secure(side, Start::Asked).await
+    }
+
+    /// The handshake. When it fails nobody is left to be told: TLS's own alert has done that.
+    async fn secure(&mut self, side: &ClientSide, start: Start) -> Result<(), Shut> {
+        let stream = std::mem::take(&mut self.stream);
+        self.stream = side.accept(stream, start).await.map_err(|error| {
+            Shut::Silently(match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Ending::NoSession,
+                _ => Ending::Refused { reason: format!("TLS handshake failed: {error}") },
+            })
+        })?;
+        Ok(())
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Shut> {
@@ -267,6 +404,13 @@ impl Shut {
     fn with(error: Error) -> Self {
         let reason = error.message.clone();
         Self::With(error, reason)
+    }
+
+    fn without_tls() -> Self {
+        Self::with(
+            Error::fatal(sqlstate::INVALID_AUTHORIZATION, "connections without TLS are refused")
+                .hint("Connect with sslmode=require, or a stricter one."),
+        )
     }
 
     fn internal(reason: String) -> Self {

@@ -17,13 +17,13 @@ use super::{
     control::{Control, Order, Phase},
     ending::{self, Ending},
     login,
-    run::{Relay, Scratch},
+    run::{Relay, Scratch, Stopped},
 };
 use crate::{
-    auth::{MockSalts, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, Rules, UserFile, UserLookup},
     conf::Settings,
     event,
-    net::Stream,
+    net::{Stream, Tls},
     pool::{
         checkout::{self, CheckoutError},
         pools::Pools,
@@ -34,6 +34,7 @@ use crate::{
         census::Census,
         directory::{CancelAsked, Directory, Registration, SessionId},
         local::LocalTopology,
+        throttle::Throttle,
     },
 };
 
@@ -55,12 +56,16 @@ pub struct HomeInner {
     pub directory: Directory,
     /// How cancel requests reach this worker.
     pub cancels: mpsc::UnboundedSender<CancelAsked>,
-    /// The users file.
-    pub users: Arc<UserFile>,
+    /// The users file and the rules.
+    pub files: AuthFiles,
+    /// Failed logins.
+    pub throttle: Throttle,
     /// `auth.query`, where there is one.
     pub lookup: Option<UserLookup>,
     /// Salts for users nobody knows.
     pub salts: MockSalts,
+    /// Certificates, and whom we believe.
+    pub tls: Tls,
     /// The process's clients.
     pub census: Census,
     /// The shared read buffer.
@@ -71,28 +76,17 @@ pub struct HomeInner {
 const LAST_STATEMENTS: Duration = Duration::from_secs(5);
 
 /// Serves one client until the session ends.
+///
+/// What a session does once, at its beginning and at its end, is boxed: only the two states in which it
+/// spends its life, waiting for a statement and relaying, are in the future itself.
 pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<Control>) -> Ending {
-    // Boxed: what a login needs does not burden the session that follows.
-    let admitted = tokio::select! {
-        admitted = Box::pin(login::log_in(stream, session, &home)) => admitted,
-        order = control.ordered() => Err(ending::obeyed(order)),
-    };
-    let mut client = match admitted {
+    let mut client = match Box::pin(admit(stream, session, &home, &control)).await {
         Ok(client) => client,
         Err(ending) => return ending,
     };
-    event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
-        "user" => &client.identity.user, "database" => &client.identity.database);
-
-    if client.replication {
-        return Box::pin(replicate(client, &home, &control)).await;
-    }
-    let mut server = match Box::pin(greet(&mut client, &home, &control)).await {
-        Ok(()) => match wait_for_need(&mut client, &home, &control).await {
-            Ok(server) => server,
-            Err(parting) => return parting.say(client).await,
-        },
-        Err(parting) => return parting.say(client).await,
+    let mut server = match wait_for_need(&mut client, &home, &control).await {
+        Ok(server) => server,
+        Err(parting) => return Box::pin(parting.say(client)).await,
     };
     control.working_on(Some(Rc::clone(&server.cancel)));
     client.tell(&server.parameters);
@@ -101,8 +95,43 @@ pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<C
     let stopped = (&mut relay).await;
     let idle = relay.is_idle();
     control.working_on(None);
+    Box::pin(end(client, server, stopped, idle, &home)).await
+}
+
+/// Logs a client in and greets it. A replication connection is served whole in here.
+async fn admit(
+    stream: Stream,
+    session: SessionId,
+    home: &Home,
+    control: &Control,
+) -> Result<ClientLink, Ending> {
+    let mut client = tokio::select! {
+        admitted = login::log_in(stream, session, home) => admitted?,
+        order = control.ordered() => return Err(ending::obeyed(order)),
+    };
+    let tls = client.stream.tls();
+    event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
+        "user" => &client.identity.user, "database" => &client.identity.database,
+        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()));
+    if client.replication {
+        return Err(replicate(client, home, control).await);
+    }
+    match greet(&mut client, home, control).await {
+        Ok(()) => Ok(client),
+        Err(parting) => Err(parting.say(client).await),
+    }
+}
+
+/// Gives the server connection back, and takes leave of the client.
+async fn end(
+    client: ClientLink,
+    server: ServerLink,
+    stopped: Stopped,
+    idle: bool,
+    home: &Home,
+) -> Ending {
     let (last_words, ending) = stopped.ending();
-    give_back(server, idle, &home).await;
+    give_back(server, idle, home).await;
     client.part(last_words.as_ref()).await;
     ending
 }
@@ -283,7 +312,19 @@ impl Home {
     /// The users file.
     #[must_use]
     pub fn users(&self) -> &UserFile {
-        &self.0.users
+        &self.0.files.users
+    }
+
+    /// Who may come in from where, and how.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.0.files.rules
+    }
+
+    /// Failed logins.
+    #[must_use]
+    pub fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     /// `auth.query`, where there is one.
@@ -296,6 +337,12 @@ impl Home {
     #[must_use]
     pub fn salts(&self) -> &MockSalts {
         &self.0.salts
+    }
+
+    /// Certificates, and whom we believe.
+    #[must_use]
+    pub fn tls(&self) -> &Tls {
+        &self.0.tls
     }
 
     /// The process's clients.

@@ -254,3 +254,14 @@ proptest! {
         prop_assert!(exchange.is_idle(), "{}", script);
     }
 }
+
+/// An idle client costs its session's future for as long as it stays: what belongs to the beginning or
+/// the end of a session must be boxed.
+#[test]
+fn the_future_of_a_session_stays_small() {
+    fn size<A, B, C, D, F>(_: fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+    let bytes = size(super::serve::serve);
+    assert!(bytes <= 1200, "{bytes} bytes");
+}

@@ -5,7 +5,9 @@
 //! | [`local`] | this thread's current topology |
 //! | [`census`] | how many clients there are, over all threads |
 //! | [`directory`] | cancel key to session, over all threads |
+//! | [`throttle`] | how often logins have failed, over all threads |
 
 pub mod census;
 pub mod directory;
 pub mod local;
+pub mod throttle;

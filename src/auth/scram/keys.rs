@@ -63,6 +63,8 @@ impl Key {
     /// `H(key)`: the StoredKey that belongs to a ClientKey.
     #[must_use]
     pub fn hashed(&self) -> Key {
+        #[cfg(test)]
+        work::add(1);
         Key::new(Sha256::digest(*self.0).into())
     }
 
@@ -96,6 +98,8 @@ impl ScramKeys {
     /// step of SCRAM: `iterations` times HMAC-SHA-256.
     #[must_use]
     pub fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
+        #[cfg(test)]
+        work::add(2 * u64::from(iterations));
         let prepared = prepare(password);
         let salted = Key::new(pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(&prepared, salt, iterations));
         let client_key = salted.sign(b"Client Key");
@@ -152,9 +156,27 @@ pub fn prepare(password: &[u8]) -> Zeroizing<Vec<u8>> {
 }
 
 pub(super) fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
+    #[cfg(test)]
+    work::add(2);
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(message);
     mac.finalize().into_bytes().into()
+}
+
+/// Counts how often this thread has hashed, for tests of what an attempt costs.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+
+    thread_local!(static HASHES: Cell<u64> = const { Cell::new(0) });
+
+    pub(crate) fn add(hashes: u64) {
+        HASHES.set(HASHES.get() + hashes);
+    }
+
+    pub(crate) fn done() -> u64 {
+        HASHES.get()
+    }
 }
 
 // === tests ===

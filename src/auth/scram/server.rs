@@ -10,13 +10,15 @@ use std::{borrow::Cow, mem};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use subtle::Choice;
 
-use crate::auth::{
-    refusal::{FEATURE_NOT_SUPPORTED, INVALID_AUTHORIZATION, PROTOCOL_VIOLATION},
-    scram::{
+use crate::{
+    auth::scram::{
         ChannelBinding, Key, Nonce, ScramKeys, ScramVerifier,
         attributes::{Attributes, Malformed, printable, sanitized},
         binding::Flag,
         nonce::is_printable,
+    },
+    protocol::sqlstate::{
+        FEATURE_NOT_SUPPORTED, INVALID_AUTHORIZATION, PROTOCOL_VIOLATION, SqlState,
     },
 };
 
@@ -43,7 +45,7 @@ pub enum ScramFailure {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Violation {
     /// SQLSTATE.
-    pub sqlstate: &'static str,
+    pub sqlstate: SqlState,
     /// Primary message.
     pub message: Cow<'static, str>,
     /// Detail, where PostgreSQL gives one.
