@@ -465,6 +465,43 @@ fn a_copy_that_fails_or_is_given_up_leaves_a_usable_session() {
     );
 }
 
+/// PostgreSQL ignores the Syncs that it reads while it copies in, and answers those it reads after the
+/// COPY has failed. Drivers send one right behind the statement.
+#[test]
+fn a_copy_that_fails_before_its_first_row_answers_the_sync_sent_with_it() {
+    let stage = Stage::new();
+    stage.admin(
+        "CREATE TABLE closed (n int);
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'no admittance'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON closed EXECUTE FUNCTION refuse();
+         ALTER TABLE closed OWNER TO app",
+    );
+    let said = stage.same_talk(|wire| {
+        let copy = Script::new().parse("", "COPY closed FROM STDIN").bind("", "", &[]);
+        wire.say(&copy.execute("", 0).sync());
+        let mut said = wire.until(b'G');
+        let data = Script::new().copy_data("1\n").copy_done().sync();
+        said.extend(wire.ask(&data.query("SELECT 'alive'"), 3));
+        said
+    });
+    assert_eq!(
+        said,
+        [
+            "parsed",
+            "bound",
+            "copy in",
+            "error ERROR P0001 no admittance PL/pgSQL function refuse() line 1 at RAISE",
+            "ready I",
+            "ready I",
+            "columns ?column?:25",
+            "row alive",
+            "complete SELECT 1",
+            "ready I",
+        ]
+    );
+}
+
 #[test]
 fn a_statement_where_copy_data_should_be_ends_the_session_as_with_postgresql() {
     let stage = Stage::new();

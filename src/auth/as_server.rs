@@ -14,13 +14,14 @@ use std::{fmt, mem};
 
 use crate::{
     auth::{
+        candidate::{Candidate, Scram},
         credentials::Credentials,
         md5::{Md5Answer, Md5Hash},
         password::Password,
         refusal::{Reason, Refusal},
         scram::{
-            ChannelBinding, DEFAULT_ITERATIONS, MAX_MESSAGE_BYTES, MockSalts, Nonce, SCRAM_SHA_256,
-            SCRAM_SHA_256_PLUS, ScramFailure, ScramKeys, ScramVerifier, ServerExchange,
+            ChannelBinding, MAX_MESSAGE_BYTES, MockSalts, SCRAM_SHA_256, SCRAM_SHA_256_PLUS,
+            ScramFailure, ScramKeys,
         },
         stored::StoredSecret,
     },
@@ -60,25 +61,6 @@ enum State {
     ClientFirst(Scram),
     ClientFinal(Scram),
     Done,
-}
-
-/// Who wants to prove something by SCRAM, before the mechanism is chosen; or by the password itself, which
-/// is checked by the same verifier.
-#[derive(Debug)]
-struct Candidate {
-    verifier: ScramVerifier,
-    /// Set when the exchange is a mock one.
-    doomed: Option<Reason>,
-    /// The password, where we know it: worth more than the keys a proof reveals.
-    password: Option<Password>,
-    binding: ChannelBinding,
-}
-
-#[derive(Debug)]
-struct Scram {
-    exchange: ServerExchange,
-    doomed: Option<Reason>,
-    password: Option<Password>,
 }
 
 // === impl ClientLogin ===
@@ -334,49 +316,6 @@ impl ClientLogin {
                 Refusal::password_failed(&self.user, doomed.unwrap_or(Reason::WrongPassword))
             }
         }
-    }
-}
-
-// === impl Candidate ===
-
-impl Candidate {
-    fn new(
-        user: &str,
-        secret: Option<&StoredSecret>,
-        salts: &MockSalts,
-        binding: ChannelBinding,
-    ) -> Self {
-        let doomed = |reason| Self {
-            verifier: salts.verifier(user),
-            doomed: Some(reason),
-            password: None,
-            binding: binding.clone(),
-        };
-        match secret {
-            None => doomed(Reason::NoSecret),
-            Some(StoredSecret::Md5(_)) => doomed(Reason::Md5HashForScram),
-            Some(StoredSecret::Clear(password)) => Self {
-                verifier: password
-                    .keys_towards_clients(&salts.salt(user), DEFAULT_ITERATIONS)
-                    .verifier(),
-                doomed: None,
-                password: Some(password.clone()),
-                binding,
-            },
-            Some(StoredSecret::Scram(verifier)) => {
-                Self { verifier: verifier.clone(), doomed: None, password: None, binding }
-            }
-        }
-    }
-
-    fn begin(self, plus: bool) -> Result<Scram, Refusal> {
-        let nonce = Nonce::random()
-            .map_err(|_| Refusal::no_randomness("could not generate random nonce"))?;
-        let exchange = match self.doomed {
-            Some(_) => ServerExchange::doomed(self.verifier, self.binding, plus, nonce),
-            None => ServerExchange::new(self.verifier, self.binding, plus, nonce),
-        };
-        Ok(Scram { exchange, doomed: self.doomed, password: self.password })
     }
 }
 

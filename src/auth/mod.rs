@@ -37,6 +37,8 @@ pub mod stored;
 pub mod throttle;
 pub mod users;
 
+mod candidate;
+
 pub use as_client::{NodeLogin, NodeLoginError, Reply};
 pub use as_server::{ClientLogin, Step};
 pub use credentials::Credentials;

@@ -43,6 +43,7 @@ pub async fn reset(link: &mut ServerLink, query: &str) -> Result<(), Unclean> {
     link.stream.write_all(&request).await?;
 
     let mut inbox = Inbox::default();
+    let mut answered = false;
     loop {
         let message = match inbox.message(&mut link.stream, MESSAGE_LIMIT).await {
             Ok(message) => message,
@@ -52,17 +53,18 @@ pub async fn reset(link: &mut ServerLink, query: &str) -> Result<(), Unclean> {
         let (tag, body) = (message[0], &message[HEADER_LENGTH..]);
         match tag {
             // A notification was for the client who listened; a reset query of one's own may return rows.
-            server::NOTICE
-            | server::NOTIFICATION
-            | server::ROW_DESCRIPTION
-            | server::DATA_ROW
-            | server::COMMAND_COMPLETE => {}
+            server::NOTICE | server::NOTIFICATION | server::ROW_DESCRIPTION | server::DATA_ROW => {}
+            server::COMMAND_COMPLETE => answered = true,
             server::PARAMETER_STATUS => {
                 let report = ParameterStatus::parse(body)
                     .map_err(|error| Unclean::Surprise(error.to_string()))?;
                 link.reported(report.name, report.value);
             }
             server::ERROR => return Err(Unclean::Refused(ErrorFields::new(body).message())),
+            // After a failed COPY one may come late that its client was owed.
+            server::READY_FOR_QUERY if !answered => {
+                return Err(Unclean::Surprise("ready before it was done".into()));
+            }
             server::READY_FOR_QUERY => {
                 return match TransactionStatus::parse(body) {
                     Ok(TransactionStatus::Idle) if inbox.is_empty() => Ok(()),

@@ -12,6 +12,10 @@
 //! * in COPY FROM STDIN it ignores Sync and Flush, and takes the first other message for the end of the
 //!   data;
 //! * outside of COPY it ignores CopyData, CopyDone and CopyFail.
+//!
+//! One thing cannot be known: when COPY FROM STDIN fails, which of the Syncs sent meanwhile the server
+//! had read by then, and so ignored, and which it reads afterwards, and answers. So many more
+//! ReadyForQuery may come, or not.
 
 use std::collections::VecDeque;
 
@@ -26,6 +30,19 @@ pub struct Exchange {
     owed: VecDeque<Debt>,
     /// The server takes COPY data for the oldest debt.
     copying_in: bool,
+    /// The server has said so, and has not ended the COPY yet.
+    copies: bool,
+    /// Syncs sent for a COPY FROM STDIN that is under way, or has failed: ReadyForQuery may come for
+    /// any of them. Settled by the first other answer, before which they must have come.
+    spare: u32,
+    /// Something that is neither data nor its end was sent for the server that copies in: that ends the
+    /// COPY as an error, or is answered, where the COPY failed before.
+    intruded: bool,
+    /// The oldest debt has been answered in part.
+    answered: bool,
+    /// The count is lost: the client went on in a way that has two meanings after a failed COPY. It
+    /// gets whatever comes, and nobody else uses the connection.
+    lost: bool,
     /// The server skips what it is sent until a Sync.
     skipping: bool,
     /// Extended-protocol messages were sent since the last Sync: the server has an open transaction of
@@ -85,6 +102,11 @@ impl Exchange {
         Self {
             owed: VecDeque::new(),
             copying_in: false,
+            copies: false,
+            spare: 0,
+            intruded: false,
+            answered: false,
+            lost: false,
             skipping: false,
             unsynced: false,
             status: TransactionStatus::Idle,
@@ -122,9 +144,27 @@ impl Exchange {
         if matches!(tag, server::NOTICE | server::NOTIFICATION | server::PARAMETER_STATUS) {
             return Verdict::Pass;
         }
+        if self.lost {
+            return Verdict::Pass;
+        }
+        if tag == server::READY_FOR_QUERY && self.is_spare() {
+            self.spare -= 1;
+            if std::mem::take(&mut self.skipping) {
+                self.unsynced = false;
+            }
+            return self.noted(body);
+        }
         let Some(&debt) = self.owed.front() else {
             return Verdict::Surprise;
         };
+        if tag != server::READY_FOR_QUERY {
+            self.answered = true;
+            // The error that ends a COPY is where the doubt begins.
+            let failed_copy = std::mem::take(&mut self.copies) && tag == server::ERROR;
+            if self.spare > 0 && !failed_copy {
+                self.spare = 0;
+            }
+        }
         match (debt, tag) {
             // The common case first: rows pass, the debt stays.
             (
@@ -142,11 +182,11 @@ impl Exchange {
             | (Debt::Function, server::FUNCTION_RESULT) => {}
             (Debt::Query | Debt::Execute, server::COPY_IN) => self.copy_in(),
             (Debt::Query | Debt::Function | Debt::Sync, server::READY_FOR_QUERY) => {
-                let Ok(status) = TransactionStatus::parse(body) else {
-                    return Verdict::Surprise;
-                };
-                self.status = status;
-                self.settle();
+                let verdict = self.noted(body);
+                if verdict == Verdict::Pass {
+                    self.settle();
+                }
+                return verdict;
             }
             (Debt::Parse, server::PARSE_COMPLETE)
             | (Debt::Bind, server::BIND_COMPLETE)
@@ -168,7 +208,7 @@ impl Exchange {
     /// Whether nothing is owed, by the server to the client or by the client to the server.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.owed.is_empty() && !self.skipping && !self.unsynced
+        self.owed.is_empty() && !self.skipping && !self.unsynced && !self.lost
     }
 
     /// Whether, besides, no transaction is open: the client's next message starts afresh.
@@ -177,14 +217,34 @@ impl Exchange {
         self.is_settled() && self.status == TransactionStatus::Idle
     }
 
+    /// Whether a ReadyForQuery that comes now may be for a Sync within a failed COPY, and can be for
+    /// nothing else.
+    fn is_spare(&self) -> bool {
+        self.spare > 0 && !self.answered && self.owed.front() != Some(&Debt::Sync)
+    }
+
+    /// Notes the status that ReadyForQuery tells.
+    fn noted(&mut self, body: &[u8]) -> Verdict {
+        match TransactionStatus::parse(body) {
+            Ok(status) => {
+                self.status = status;
+                Verdict::Pass
+            }
+            Err(_) => Verdict::Surprise,
+        }
+    }
+
     fn incur(&mut self, debt: Debt) {
-        if self.copying_in {
-            // Sync is ignored; anything else ends the data, as it should or as an error.
-            self.copying_in = debt == Debt::Sync;
+        if self.lost {
             return;
+        }
+        if self.copying_in {
+            return self.feed(debt);
         }
         if self.skipping {
             if debt != Debt::Sync {
+                // Or is it?
+                self.lost |= self.spare > 0 && debt != Debt::CopyEnd;
                 return;
             }
             self.skipping = false;
@@ -202,6 +262,7 @@ impl Exchange {
 
     fn settle(&mut self) {
         self.owed.pop_front();
+        self.answered = false;
         while self.owed.front() == Some(&Debt::CopyEnd) {
             self.owed.pop_front();
         }
@@ -213,28 +274,45 @@ impl Exchange {
     /// COPY FROM STDIN began: what was sent behind its statement is now read as COPY input.
     fn copy_in(&mut self) {
         self.copying_in = true;
+        self.copies = true;
+        self.intruded = false;
         while self.copying_in
             && let Some(debt) = self.owed.remove(1)
         {
-            self.copying_in = debt == Debt::Sync;
+            self.feed(debt);
         }
         // A Sync swallowed here is not coming back as ReadyForQuery.
         self.unsynced |=
             self.owed.front() == Some(&Debt::Execute) && !self.owed.contains(&Debt::Sync);
     }
 
+    /// A message that the server reads as COPY input. Sync is ignored; anything else ends the data, as it
+    /// should or as an error.
+    fn feed(&mut self, debt: Debt) {
+        match debt {
+            Debt::Sync => self.spare += 1,
+            Debt::CopyEnd => self.copying_in = false,
+            _ => {
+                self.copying_in = false;
+                self.intruded = true;
+            }
+        }
+    }
+
     fn failed(&mut self, debt: Debt) {
         self.copying_in = false;
+        // After a COPY of the extended protocol without a Sync it is skipped either way.
+        let answerable = debt == Debt::Query || self.spare > 0;
+        self.lost |= std::mem::take(&mut self.intruded) && answerable;
         if matches!(debt, Debt::Query | Debt::Function | Debt::Sync) {
             return;
         }
-        match self.owed.iter().position(|&debt| debt == Debt::Sync) {
-            Some(sync) => drop(self.owed.drain(..sync)),
-            None => {
-                self.owed.clear();
-                self.skipping = true;
-            }
-        }
+        self.answered = false;
+        let sync = self.owed.iter().position(|&debt| debt == Debt::Sync);
+        let mut skipped = self.owed.drain(..sync.unwrap_or(self.owed.len())).skip(1);
+        self.lost |= self.spare > 0 && skipped.any(|debt| debt != Debt::CopyEnd);
+        drop(skipped);
+        self.skipping = sync.is_none();
     }
 }
 

@@ -3,23 +3,22 @@
 //! All of it lives in one boxed future that is dropped afterwards, so that a session in its steady state
 //! stays small.
 
-use std::{io, rc::Rc, time::Instant};
+use std::{io, rc::Rc};
 
 use tokio::io::AsyncWriteExt;
 
 use super::{
+    candidate::Candidate,
     client::{self, ClientLink},
     ending::{self, Ending},
     serve::Home,
 };
 use crate::{
     auth::{
-        ChannelBinding, ClientLogin, Credentials, Refusal, Step, StoredSecret,
+        ChannelBinding, ClientLogin, Credentials, Step, StoredSecret,
         rules::{Attempt, Encryption, Origin},
-        throttle::Counted,
     },
     conf::settings::AuthMethod,
-    event,
     net::{
         Inbox, Stream,
         inbox::InboxError,
@@ -54,15 +53,8 @@ struct Door {
     inbox: Inbox,
 }
 
-/// Who wants to log in.
-struct Candidate<'a> {
-    user: &'a str,
-    origin: Origin,
-    home: &'a Home,
-}
-
 /// Why a client does not come in.
-enum Shut {
+pub(super) enum Shut {
     /// There is nobody to tell.
     Silently(Ending),
     /// It is told this; the log learns the reason.
@@ -304,54 +296,6 @@ async fn secret_of(candidate: &Candidate<'_>) -> Result<Option<StoredSecret>, Sh
 fn full(full: Full) -> Shut {
     let error = Error::fatal(sqlstate::TOO_MANY_CONNECTIONS, "sorry, too many clients already");
     Shut::With(error, full.to_string())
-}
-
-// === impl Candidate ===
-
-impl Candidate<'_> {
-    /// Refuses who has failed too often, whether there is such a user or not.
-    fn check_throttle(&self) -> Result<(), Shut> {
-        if self.home.throttle().is_locked_out(self.user, self.origin, Instant::now()) {
-            return Err(Shut::Known(
-                error(&Refusal::throttled(self.user)).hint("Try again later."),
-            ));
-        }
-        Ok(())
-    }
-
-    fn succeeded(&self) {
-        self.home.throttle().succeeded(self.user, self.origin);
-    }
-
-    /// A login that is over; one that failed for a wrong secret is counted.
-    fn refused(&self, refusal: &Refusal) -> Shut {
-        if refusal.is_failed_attempt() {
-            if let Some(lookup) = self.home.lookup() {
-                // The secret may have been changed since its answer was kept: the next login gets a fresh one.
-                lookup.forget(self.user);
-            }
-            let counted = self.home.throttle().failed(self.user, self.origin, Instant::now());
-            if counted == Counted::LockedOut {
-                let lockout = self.home.settings().auth.lockout;
-                event!(self.home.log(), Warning, LoginThrottled,
-                    "user {:?} failed to log in from {} again and again: more is refused for auth.lockout ({} ms)",
-                    self.user, self.origin, lockout.as_millis();
-                    "user" => self.user, "address" => self.origin.to_string());
-            }
-        }
-        Shut::With(error(refusal), self.named(&refusal.reason))
-    }
-
-    /// A reason for the log, with who it is about. Names are quoted: they may hold anything.
-    fn named(&self, reason: &dyn std::fmt::Display) -> String {
-        format!("user {:?} from {}: {reason}", self.user, self.origin)
-    }
-}
-
-fn error(refusal: &Refusal) -> Error {
-    let mut error = Error::fatal(refusal.sqlstate, refusal.message.clone());
-    error.detail.clone_from(&refusal.detail);
-    error
 }
 
 // === impl Door ===

@@ -2,9 +2,11 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Instant,
 };
+
+use dashmap::DashMap;
 
 use crate::auth::{
     rules::Origin,
@@ -17,14 +19,15 @@ pub struct Throttle(Option<Arc<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Several, so that workers seldom wait for each other.
-    ledgers: Vec<Mutex<Ledger>>,
+    limits: Limits,
+    /// Several, so that workers seldom meet.
+    ledgers: DashMap<u64, Ledger>,
     /// Its key is a secret of the process: nobody can choose names that meet.
     hasher: RandomState,
 }
 
 /// Ledgers, and records in each: 16 thousand users and addresses at a time, in about a megabyte.
-const LEDGERS: usize = 16;
+const LEDGERS: u64 = 16;
 const CAPACITY: usize = 1024;
 
 // === impl Throttle ===
@@ -34,11 +37,7 @@ impl Throttle {
     #[must_use]
     pub fn new(limits: Option<Limits>) -> Self {
         Self(limits.map(|limits| {
-            let ledger = |_| Mutex::new(Ledger::new(limits, CAPACITY));
-            Arc::new(Inner {
-                ledgers: (0..LEDGERS).map(ledger).collect(),
-                hasher: RandomState::new(),
-            })
+            Arc::new(Inner { limits, ledgers: DashMap::new(), hasher: RandomState::new() })
         }))
     }
 
@@ -64,11 +63,10 @@ impl Throttle {
         origin: Origin,
         work: impl FnOnce(&mut Ledger, u64) -> T,
     ) -> Option<T> {
-        let Inner { ledgers, hasher } = self.0.as_deref()?;
+        let Inner { limits, ledgers, hasher } = self.0.as_deref()?;
         let key = hasher.hash_one((user, neighbourhood(origin)));
-        let ledger = &ledgers[usize::try_from(key % LEDGERS as u64).unwrap_or_default()];
-        // A ledger is whole at every moment: a panic elsewhere does not spoil it.
-        let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger =
+            ledgers.entry(key % LEDGERS).or_insert_with(|| Ledger::new(*limits, CAPACITY));
         Some(work(&mut ledger, key))
     }
 }

@@ -99,7 +99,7 @@ impl Stage {
 }
 
 /// Where two things begin to differ, line by line.
-fn difference(straight: &impl Debug, proxied: &impl Debug) -> String {
+pub fn difference(straight: &impl Debug, proxied: &impl Debug) -> String {
     let lines = |thing: String| -> Vec<String> {
         thing.replace("\\n", "\n").lines().map(str::to_owned).collect()
     };

@@ -201,6 +201,7 @@ impl Proxy {
 }
 
 impl Drop for Proxy {
+    #[expect(clippy::print_stderr, reason = "this is what a failed test has to say")]
     fn drop(&mut self) {
         // It may have ended already; then there is nothing to end or to wait for.
         let _ = self.child.kill();
@@ -211,7 +212,6 @@ impl Drop for Proxy {
             let lines: Vec<&str> =
                 log.lines().filter(|line| !line.contains("\"event\":\"foreign\"")).collect();
             let last = &lines[lines.len().saturating_sub(60)..];
-            #[expect(clippy::print_stderr, reason = "this is what a failed test has to say")]
             eprintln!("--- the end of understudy's log ---\n{}\n---", last.join("\n"));
         }
     }

@@ -200,7 +200,8 @@ impl Wire {
         socket.set_linger(Some(Duration::ZERO)).unwrap();
     }
 
-    fn try_next(&mut self) -> io::Result<Option<Message>> {
+    /// The next message, or how the connection failed.
+    pub fn try_next(&mut self) -> io::Result<Option<Message>> {
         if !self.fill(5)? {
             return Ok(None);
         }
