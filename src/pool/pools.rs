@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -15,9 +14,8 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     budget::{Budget, Permit},
     login::{self, OpenError},
-    parameters::Parameters,
     reset,
-    server::{PoolKey, ServerLink},
+    server::{Greeting, PoolKey, ServerLink},
 };
 use crate::{auth::Credentials, conf::Settings, event, net::Tls};
 
@@ -38,7 +36,7 @@ struct Pool {
     /// Who waits for a connection of this pool, the first in line first.
     waiting: VecDeque<oneshot::Sender<ServerLink>>,
     /// What a client of this pool is told at login, and when that was learnt.
-    greeting: Option<(Rc<Parameters>, Instant)>,
+    greeting: Option<(Greeting, Instant)>,
 }
 
 #[derive(Debug)]
@@ -126,10 +124,10 @@ impl Pools {
 
     /// What a client of this pool is told at login, where a server said it lately.
     #[must_use]
-    pub fn greeting(&self, key: &PoolKey) -> Option<Rc<Parameters>> {
+    pub fn greeting(&self, key: &PoolKey) -> Option<Greeting> {
         let pools = self.pools.borrow();
-        let (parameters, learnt) = pools.get(key)?.greeting.as_ref()?;
-        (learnt.elapsed() < GREETING_LIFE).then(|| Rc::clone(parameters))
+        let (greeting, learnt) = pools.get(key)?.greeting.as_ref()?;
+        (learnt.elapsed() < GREETING_LIFE).then(|| greeting.clone())
     }
 
     /// Takes back a connection that nobody has used since it was opened or cleaned: for the first who
@@ -237,7 +235,7 @@ impl Pools {
     fn learn_greeting(&self, link: &ServerLink) {
         let mut pools = self.pools.borrow_mut();
         let pool = pools.entry(link.key.clone()).or_default();
-        pool.greeting = Some((Rc::clone(&link.parameters), Instant::now()));
+        pool.greeting = Some((link.greeting(), Instant::now()));
     }
 
     fn retired(&self, link: &ServerLink, why: &str) {

@@ -35,6 +35,15 @@ pub struct PoolKey {
     pub node: NodeId,
 }
 
+/// What a client is told at login by a server of its pool.
+#[derive(Clone, Debug)]
+pub struct Greeting {
+    /// The settings.
+    pub parameters: Rc<Parameters>,
+    /// Notices as whole messages: what is wrong with a startup parameter, say.
+    pub notices: Rc<[u8]>,
+}
+
 /// A logged-in server connection. Dropping it closes it, and the server rolls back.
 #[derive(Debug)]
 pub struct ServerLink {
@@ -48,6 +57,8 @@ pub struct ServerLink {
     pub outbox: Outbox,
     /// The settings it has reported, as they are now.
     pub parameters: Rc<Parameters>,
+    /// The notices it gave at login, as whole messages.
+    pub notices: Rc<[u8]>,
     /// Its pool.
     pub key: PoolKey,
     /// Where cancel requests for it go.
@@ -81,6 +92,12 @@ impl Hash for PoolKey {
 // === impl ServerLink ===
 
 impl ServerLink {
+    /// What it tells a client at login: all that it said at its own.
+    #[must_use]
+    pub fn greeting(&self) -> Greeting {
+        Greeting { parameters: Rc::clone(&self.parameters), notices: Rc::clone(&self.notices) }
+    }
+
     /// Whether a parked connection is as quiet as it should be. Whatever a server says while nobody
     /// uses it (a shutdown, a setting changed, an end) retires it. Asks the system only when the
     /// reactor has seen something.

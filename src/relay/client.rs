@@ -7,7 +7,10 @@ use tokio::{io::AsyncWriteExt, time::timeout};
 use crate::{
     auth::Credentials,
     net::{Stream, stream::Outbox},
-    pool::{parameters::Parameters, server::Identity},
+    pool::{
+        parameters::Parameters,
+        server::{Greeting, Identity},
+    },
     protocol::{scan::Scanner, write},
     shared::{census::Place, directory::Registration},
 };
@@ -52,6 +55,12 @@ impl ClientLink {
             write::parameter_status(self.outbox.append(), name, value);
         }
         self.told = Rc::clone(parameters);
+    }
+
+    /// Appends what a server of its pool tells at login.
+    pub fn greet(&mut self, greeting: &Greeting) {
+        self.outbox.append().extend_from_slice(&greeting.notices);
+        self.tell(&greeting.parameters);
     }
 
     /// Says the last words and closes.
