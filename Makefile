@@ -3,10 +3,11 @@
 #   make lab     three PostgreSQL nodes and understudy on port 6432; LAB="--nodes 2 --sync" for more
 #   make test    every test, real nodes and clients included; formatting and lints first
 #   make check   formatting and lints
+#   make compat  public test suites, straight and through understudy; COMPAT="asyncpg regress" for some
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: lab test check
+.PHONY: lab test check compat
 
 lab:
 	@scripts/setup lab
@@ -22,3 +23,7 @@ test:
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --features real-nodes -- -D warnings
+
+compat:
+	@scripts/setup lab
+	@compat/run $(COMPAT)

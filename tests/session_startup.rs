@@ -32,6 +32,19 @@ fn a_new_session_is_greeted_as_by_postgresql() {
 }
 
 #[test]
+fn a_startup_parameter_that_the_server_corrects_is_noticed() {
+    let stage = Stage::new();
+    let long = "x".repeat(70);
+    // The first is told by a new server connection, the others from memory.
+    for _ in 0..3 {
+        let heard = stage
+            .same(|conninfo| sorted(greeting(conninfo, &[("application_name", long.as_str())])));
+        let notice = heard.iter().find(|line| line.contains("will be truncated to"));
+        assert!(notice.is_some(), "{heard:?}");
+    }
+}
+
+#[test]
 fn requests_for_encryption_are_declined_and_the_session_goes_on() {
     let stage = Stage::new();
     let config: tokio_postgres::Config = stage.proxied(Login::App).parse().unwrap();

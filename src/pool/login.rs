@@ -81,6 +81,8 @@ pub enum OpenError {
 
 /// Bytes of the longest message a server sends while logging in.
 const MESSAGE_LIMIT: u32 = 64 * 1024;
+/// Bytes of the notices of one login that are kept.
+const NOTICES_LIMIT: usize = 16 * 1024;
 
 /// Opens a connection to `node` for `key`, within `limit`.
 ///
@@ -148,6 +150,7 @@ async fn log_in(
     }
     let mut granted = false;
     let mut parameters = Parameters::default();
+    let mut notices = Vec::new();
     let mut cancel = None;
     let mut inbox = Inbox::default();
     loop {
@@ -171,6 +174,10 @@ async fn log_in(
             }
             server::ERROR => {
                 return Err(OpenError::Refused { node: id, response: message.to_vec() });
+            }
+            // For the clients of its pool, whose startup parameters these are.
+            server::NOTICE if granted && notices.len() + message.len() <= NOTICES_LIMIT => {
+                notices.extend_from_slice(message);
             }
             // A server older than 3.2 or without our protocol options says so; we ask for neither.
             server::NOTICE | server::NEGOTIATE_VERSION => {}
@@ -201,6 +208,7 @@ async fn log_in(
         held: Vec::new(),
         outbox: Outbox::default(),
         parameters: Arc::new(parameters),
+        notices: notices.into(),
         key,
         cancel: Rc::new(CancelTarget::new(node.clone(), tls.clone(), cancel)),
         opened: Instant::now(),

@@ -22,7 +22,10 @@ use crate::{
     conf::Settings,
     event,
     net::Tls,
-    shared::{greetings::Greetings, identity::PoolKey, parameters::Parameters},
+    shared::{
+        greetings::{Greeting, Greetings},
+        identity::PoolKey,
+    },
 };
 
 /// The pools of one worker thread.
@@ -123,7 +126,7 @@ impl Pools {
         let limit = self.settings.pool.connect_timeout;
         let node = &self.settings.nodes[key.node.index()];
         let link = login::open(key, node, &self.tls, credentials, permit, limit).await?;
-        self.greetings.learn(&link.key, &link.parameters);
+        self.greetings.learn(&link.key, link.greeting());
         event!(self.log, Debug, ServerOpen, "opened a server connection";
             "node" => link.key.node.0, "user" => &link.key.identity.user,
             "database" => &link.key.identity.database);
@@ -132,7 +135,7 @@ impl Pools {
 
     /// What a client of this pool is told at login, where a server said it lately.
     #[must_use]
-    pub fn greeting(&self, key: &PoolKey) -> Option<Arc<Parameters>> {
+    pub fn greeting(&self, key: &PoolKey) -> Option<Greeting> {
         self.greetings.of(key)
     }
 
@@ -180,7 +183,7 @@ impl Pools {
         });
         match cleaned.await {
             Ok(Ok(())) => {
-                self.greetings.learn(&link.key, &link.parameters);
+                self.greetings.learn(&link.key, link.greeting());
                 self.park(link);
             }
             Ok(Err(why)) => self.retired(&link, &why),

@@ -12,7 +12,7 @@ use super::{budget::Permit, cancel::CancelTarget};
 use crate::{
     net::{Stream, stream::Outbox},
     protocol::scan::Scanner,
-    shared::{identity::PoolKey, parameters::Parameters},
+    shared::{greetings::Greeting, identity::PoolKey, parameters::Parameters},
 };
 
 /// A logged-in server connection. Dropping it closes it, and the server rolls back.
@@ -28,6 +28,8 @@ pub struct ServerLink {
     pub outbox: Outbox,
     /// The settings it has reported, as they are now.
     pub parameters: Arc<Parameters>,
+    /// The notices it gave at login, as whole messages.
+    pub notices: Arc<[u8]>,
     /// Its pool.
     pub key: PoolKey,
     /// Where cancel requests for it go.
@@ -43,6 +45,12 @@ pub struct ServerLink {
 // === impl ServerLink ===
 
 impl ServerLink {
+    /// What it tells a client at login: all that it said at its own.
+    #[must_use]
+    pub fn greeting(&self) -> Greeting {
+        Greeting { parameters: Arc::clone(&self.parameters), notices: Arc::clone(&self.notices) }
+    }
+
     /// Whether a parked connection is as quiet as it should be. Whatever a server says while nobody
     /// uses it (a shutdown, a setting changed, an end) retires it. Asks the system only when the
     /// reactor has seen something.

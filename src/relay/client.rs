@@ -8,7 +8,10 @@ use crate::{
     auth::Credentials,
     net::{Stream, stream::Outbox},
     protocol::{scan::Scanner, write},
-    shared::{census::Place, directory::Registration, identity::Identity, parameters::Parameters},
+    shared::{
+        census::Place, directory::Registration, greetings::Greeting, identity::Identity,
+        parameters::Parameters,
+    },
 };
 
 /// A logged-in client.
@@ -51,6 +54,12 @@ impl ClientLink {
             write::parameter_status(self.outbox.append(), name, value);
         }
         self.told = Arc::clone(parameters);
+    }
+
+    /// Appends what a server of its pool tells at login.
+    pub fn greet(&mut self, greeting: &Greeting) {
+        self.outbox.append().extend_from_slice(&greeting.notices);
+        self.tell(&greeting.parameters);
     }
 
     /// Says the last words and closes.

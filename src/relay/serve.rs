@@ -144,23 +144,23 @@ struct Parting {
     ending: Ending,
 }
 
-/// Tells a new client what PostgreSQL tells: settings, cancel key, ready for query. The settings are
-/// those a server of its pool reported lately; where none did, one is asked, and stays idle for the
+/// Tells a new client what PostgreSQL tells: notices, settings, cancel key, ready for query. The first two
+/// are what a server of its pool said lately; where none did, one is asked, and stays idle for the
 /// client's first statement.
 async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
     let known = checkout::primary(&home.topology().current()).and_then(|node| {
         home.0.pools.greeting(&PoolKey { identity: Arc::clone(&client.identity), node })
     });
-    let parameters = match known {
-        Some(parameters) => parameters,
+    let greeting = match known {
+        Some(greeting) => greeting,
         None => {
             let server = take(client, home, control).await?;
-            let parameters = Arc::clone(&server.parameters);
+            let greeting = server.greeting();
             home.0.pools.park(server);
-            parameters
+            greeting
         }
     };
-    client.tell(&parameters);
+    client.greet(&greeting);
     let out = client.outbox.append();
     write::backend_key_data(out, &client.registration.key);
     write::ready_for_query(out, write::IDLE);
@@ -249,7 +249,7 @@ async fn replicate(mut client: ClientLink, home: &Home, control: &Control) -> En
         Err(parting) => return parting.say(client).await,
     };
     control.working_on(Some(Rc::clone(&server.cancel)));
-    client.tell(&server.parameters);
+    client.greet(&server.greeting());
     let out = client.outbox.append();
     write::backend_key_data(out, &client.registration.key);
     write::ready_for_query(out, write::IDLE);

@@ -1,4 +1,4 @@
-//! What servers reported lately, so that a client can be greeted without one: settings by pool, over all
+//! What servers told lately at login, so that a client can be greeted without one: by pool, over all
 //! workers.
 
 use std::{sync::Arc, time::Duration};
@@ -9,13 +9,22 @@ use tokio::time::Instant;
 
 use super::{identity::PoolKey, parameters::Parameters};
 
-/// The reports, shared by all workers.
+/// The greetings, shared by all workers.
 #[derive(Clone, Debug, Default)]
 pub struct Greetings(Arc<DashMap<PoolKey, Learnt>>);
 
+/// What a client is told at login by a server of its pool.
 #[derive(Clone, Debug)]
+pub struct Greeting {
+    /// The settings.
+    pub parameters: Arc<Parameters>,
+    /// Notices as whole messages: what is wrong with a startup parameter, say.
+    pub notices: Arc<[u8]>,
+}
+
+#[derive(Debug)]
 struct Learnt {
-    parameters: Arc<Parameters>,
+    greeting: Greeting,
     at: Instant,
 }
 
@@ -25,19 +34,15 @@ const LIFE: Duration = Duration::from_secs(30);
 // === impl Greetings ===
 
 impl Greetings {
-    /// Notes what a server of this pool reports.
-    pub fn learn(&self, key: &PoolKey, parameters: &Arc<Parameters>) {
-        let learnt = Learnt { parameters: Arc::clone(parameters), at: Instant::now() };
-        self.0.insert(key.clone(), learnt);
+    /// Notes what a server of this pool tells.
+    pub fn learn(&self, key: &PoolKey, greeting: Greeting) {
+        self.0.insert(key.clone(), Learnt { greeting, at: Instant::now() });
     }
 
-    /// What a server of this pool reported, where one did lately.
+    /// What a server of this pool told, where one did lately.
     #[must_use]
-    pub fn of(&self, key: &PoolKey) -> Option<Arc<Parameters>> {
-        self.0
-            .get(key)
-            .filter(|learnt| learnt.is_fresh())
-            .map(|learnt| Arc::clone(&learnt.parameters))
+    pub fn of(&self, key: &PoolKey) -> Option<Greeting> {
+        self.0.get(key).filter(|learnt| learnt.is_fresh()).map(|learnt| learnt.greeting.clone())
     }
 
     /// Forgets what a node said.
