@@ -95,12 +95,13 @@ impl Machine {
             Standing::Unseen => Err(None),
             Standing::Stranger => Err(Some(Refusal::Stranger { node })),
             Standing::Writer(timeline) => match &self.phase {
-                // The last primary itself: whether it is the primary again is seen, not asked.
-                Phase::Bereft(_) if primary.is_none() => {
-                    self.cluster.node_mut(node).reason = None;
+                // With no primary it may be one: that is seen, not asked.
+                Phase::Bereft(_) => {
+                    let reason = self.cluster.node_mut(node).reason.take();
                     if self.may_adopt(node, now) {
                         Ok(())
                     } else {
+                        self.cluster.node_mut(node).reason = reason;
                         Err(Some(Refusal::SecondPrimary { node, timeline }))
                     }
                 }

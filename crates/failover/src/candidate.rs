@@ -45,6 +45,8 @@ pub(crate) struct Terms<'a> {
     pub named: Option<NodeId>,
     /// Whatever data it lacks.
     pub force: bool,
+    /// Even out of service or on an older timeline: an operator gives up what was newer.
+    pub anyway: bool,
     /// Never these.
     pub not: &'a [NodeId],
     /// Positions seen before this do not count; none: any within the age of evidence.
@@ -136,7 +138,7 @@ pub(crate) fn obstacle(
     id: NodeId,
 ) -> Option<Refusal> {
     let node = cluster.node(id);
-    if !cluster.in_service(id) || terms.not.contains(&id) {
+    if !cluster.in_service(id) && !terms.anyway || terms.not.contains(&id) {
         return Some(Refusal::NotInService { node: id, status: node.status });
     }
     if settings.node(id).is_none_or(|node| node.priority == 0) && terms.named != Some(id) {
@@ -153,11 +155,13 @@ pub(crate) fn obstacle(
         Some(lineage) if lineage.system_identifier != seen.system_identifier => {
             Some(Refusal::Stranger { node: id })
         }
-        Some(lineage) if lineage.timeline != seen.timeline => Some(Refusal::WrongTimeline {
-            node: id,
-            timeline: seen.timeline,
-            newest: lineage.timeline,
-        }),
+        Some(lineage) if lineage.timeline != seen.timeline && !terms.anyway => {
+            Some(Refusal::WrongTimeline {
+                node: id,
+                timeline: seen.timeline,
+                newest: lineage.timeline,
+            })
+        }
         _ => None,
     }
 }
@@ -194,15 +198,19 @@ fn confirmed_somewhere(
         .filter(|id| settings.synchronous_strict || !complete || synchrony.connected.contains(id))
         .collect();
     let max_age = settings.timeouts.evidence_max_age;
-    let seen = could_know
-        .iter()
-        .filter(|id| {
-            id.index() < cluster.nodes.len()
-                && cluster
-                    .fresh(**id, now, max_age)
-                    .is_some_and(|seen| terms.seen_after.is_none_or(|after| seen.at >= after))
-        })
-        .count();
+    // Who was rebuilt from another cluster, or went its own way, no longer knows what it confirmed.
+    let heard = |id: &&NodeId| {
+        cluster.nodes.get(id.index()).is_some()
+            && cluster.fresh(**id, now, max_age).is_some_and(|seen| {
+                terms.seen_after.is_none_or(|after| seen.at >= after)
+                    && !seen.writes()
+                    && cluster.lineage.is_some_and(|lineage| {
+                        lineage.system_identifier == seen.system_identifier
+                            && seen.timeline <= lineage.timeline
+                    })
+            })
+    };
+    let seen = could_know.iter().filter(heard).count();
     let needed = (could_know.len() + 1).saturating_sub(usize::from(synchrony.needed));
     if seen >= needed {
         Ok(())

@@ -166,6 +166,7 @@ impl Machine {
             self.publish(turn, None, Sessions::None);
         }
         self.save(turn);
+        self.abandon(turn, id);
         turn.say(Sentence::CutOff { node: id, reason });
         if served && reason == Reason::SecondPrimary && self.settings.detach_false_primary {
             let primary = self.cluster.primary;

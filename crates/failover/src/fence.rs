@@ -83,7 +83,9 @@ impl Machine {
         let (Phase::Fencing(fencing), Some(run)) = (&mut self.phase, &self.run) else { return };
         let (goal, planned, old) = (run.goal, run.planned(), run.old_primary);
         let (began, positions_until) = (fencing.began, fencing.positions_until);
-        let lost = matches!(run.cause, Cause::Lost(_) | Cause::Patience);
+        // While an earlier promotion may yet come true the old primary cannot have its seat back.
+        let lost = matches!(run.cause, Cause::Lost(_) | Cause::Patience)
+            && self.cluster.pending.is_none_or(|pending| Some(pending.node) == old);
         if lost && old.is_some_and(|old| self.writes_again(old, began, turn.now)) {
             self.go_back(turn, None);
             return;

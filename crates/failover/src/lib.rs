@@ -48,6 +48,7 @@ mod topology;
 mod watch;
 
 pub mod discover;
+pub mod story;
 
 pub use balance::{Reader, load_balancing_node};
 pub use candidate::{Choice, Rule};

@@ -10,7 +10,9 @@ impl Machine {
     pub(crate) fn start(&mut self, turn: &mut Turn<'_>, saved: Option<Saved>) {
         if let Some(saved) = saved {
             self.cluster.restore(&saved, turn.now);
-            self.errands.last = saved.errand;
+            // Numbers given out after the last save are not known; they must not be given again.
+            self.errands.last.0 = saved.errand.0 + UNSAVED_MAX;
+            self.cluster.epoch.0 += UNSAVED_MAX;
             self.hooked = saved.hooked;
             self.failovers =
                 saved.failovers.iter().map(|ago| Millis(turn.now.0.saturating_sub(*ago))).collect();
@@ -26,6 +28,7 @@ impl Machine {
             }
         }
         self.phase = Phase::Bereft(Bereft::since(turn.now, self.settings.timeouts.patience));
+        self.save(turn);
         self.publish(turn, None, Sessions::None);
         let nodes = self.cluster.ids().collect();
         self.ask(turn, nodes);
@@ -79,3 +82,6 @@ impl Machine {
         self.save(turn);
     }
 }
+
+/// More snapshots and errands than there can be between two saves.
+const UNSAVED_MAX: u64 = 1_000;

@@ -95,6 +95,12 @@ impl Machine {
         let old = self.cluster.primary;
         let main = self.cluster.main_node();
         let run = match request {
+            Request::Detach { node } if old == Some(node) && self.must_replace() => {
+                // It cannot hand over: it leaves as if it were lost.
+                self.cluster.set(node, Status::Down, Some(Reason::Operator), turn.now);
+                let goal = Goal::Promote { named: None, force: false };
+                self.new_run(Cause::Lost(Reason::Operator), goal, old, main, turn.now)
+            }
             Request::Detach { node } if old != Some(node) || !self.cluster.granted => {
                 self.detach(turn, node, tickets);
                 return;
@@ -120,10 +126,20 @@ impl Machine {
             Request::Promote { node, force } => {
                 let goal = if self.writes_now(node, turn) {
                     Goal::Adopt(node)
+                } else if force && self.writes_at_all(node, turn) {
+                    // The newest timeline is given up: what was only there is lost.
+                    self.cluster.lineage = None;
+                    self.cluster.pending = None;
+                    Goal::Adopt(node)
                 } else {
+                    if force {
+                        self.settle_for(node, turn.now);
+                    }
                     Goal::Promote { named: Some(node), force }
                 };
-                if goal == Goal::Adopt(node) && self.streaming() {
+                if goal == Goal::Adopt(node) {
+                    let known = self.cluster.node_mut(node);
+                    known.reason = known.reason.filter(|reason| *reason != Reason::Operator);
                     // Between two claims the operator decides: the others are heard no more.
                     for id in self.cluster.ids().filter(|id| *id != node) {
                         if matches!(
@@ -140,6 +156,24 @@ impl Machine {
         };
         turn.say(Sentence::Requested { request });
         self.begin(turn, Run { request: Some(request), askers: tickets, ..run });
+    }
+
+    /// An operator takes this standby as it is: what only newer timelines had is given up.
+    fn settle_for(&mut self, node: NodeId, now: crate::Millis) {
+        self.cluster.set(node, Status::Up, None, now);
+        self.cluster.pending = None;
+        let seen = self.cluster.node(node).seen.as_ref().map(|seen| seen.timeline);
+        if let (Some(lineage), Some(timeline)) = (&mut self.cluster.lineage, seen)
+            && lineage.timeline != timeline
+        {
+            lineage.timeline = timeline;
+            self.cluster.high_water = None;
+        }
+    }
+
+    /// Whether the primary is known but may not be written to.
+    fn must_replace(&self) -> bool {
+        matches!(self.phase, Phase::Steady) && !self.cluster.granted && self.streaming()
     }
 
     fn may_detach(&self, node: NodeId) -> Result<(), Refusal> {
@@ -167,7 +201,7 @@ impl Machine {
                 Refusal::HasPrimary { node: primary }
             });
         }
-        if self.writes_now(node, turn) {
+        if self.writes_now(node, turn) || force && self.writes_at_all(node, turn) {
             return Ok(());
         }
         if self.settings.promote == Promote::Observe {
@@ -176,7 +210,7 @@ impl Machine {
         if let Some(pending) = self.cluster.pending.filter(|it| it.node != node && !force) {
             return Err(Refusal::PromotionPending { node: pending.node });
         }
-        let terms = Terms { named: Some(node), force, not: &[], seen_after: None };
+        let terms = Terms { named: Some(node), force, anyway: force, not: &[], seen_after: None };
         if let Some(refusal) =
             candidate::obstacle(&self.cluster, &self.settings, turn.now, terms, node)
         {
@@ -212,8 +246,12 @@ impl Machine {
         if !self.streaming() || self.settings.promote == Promote::Observe {
             return Err(Refusal::NotStreaming);
         }
+        if self.settings.promote == Promote::Command && !self.settings.commands.failover {
+            return Err(Refusal::NoFailoverCommand);
+        }
         let primary: Vec<NodeId> = self.cluster.primary.into_iter().collect();
-        let terms = Terms { named: to, force: true, not: &primary, seen_after: None };
+        let terms =
+            Terms { named: to, force: true, anyway: false, not: &primary, seen_after: None };
         if let Some(to) = to
             && let Some(refusal) =
                 candidate::obstacle(&self.cluster, &self.settings, turn.now, terms, to)
@@ -228,6 +266,12 @@ impl Machine {
         matches!(standing(&self.cluster, &self.settings, node, turn.now),
             Standing::Writer(timeline)
                 if self.cluster.lineage.is_none_or(|lineage| timeline >= lineage.timeline))
+    }
+
+    /// Whether a node of this cluster is out of recovery, on whatever timeline.
+    fn writes_at_all(&self, node: NodeId, turn: &Turn<'_>) -> bool {
+        let standing = standing(&self.cluster, &self.settings, node, turn.now);
+        matches!(standing, Standing::Writer(_))
     }
 }
 

@@ -261,6 +261,7 @@ pub const TRANSITIONS: &[Transition] = &[
     arrow(PhaseName::Seeking, PhaseName::Steady, "found, none to follow | the old one is back"),
     arrow(PhaseName::Seeking, PhaseName::Following, "found"),
     arrow(PhaseName::Seeking, PhaseName::Promoting, "not promoted, or lost: next one"),
+    arrow(PhaseName::Seeking, PhaseName::Seeking, "candidate lost; nothing to command"),
     arrow(PhaseName::Seeking, PhaseName::Bereft, "search timeout | nobody left"),
     arrow(PhaseName::Following, PhaseName::Steady, "none left to follow"),
     arrow(PhaseName::Following, PhaseName::Fencing, "the new primary is lost"),

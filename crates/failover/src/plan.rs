@@ -102,7 +102,7 @@ impl Machine {
             Question::Loss(_) => None,
         };
         let not = [node];
-        let terms = Terms { named, force: planned, not: &not, seen_after: None };
+        let terms = Terms { named, force: planned, anyway: false, not: &not, seen_after: None };
         for id in self.cluster.ids().filter(|id| *id != node && self.knows(*id)) {
             let verdict = match candidate::obstacle(&self.cluster, &self.settings, now, terms, id) {
                 Some(refusal) if self.settings.mode == Mode::Streaming => Err(refusal),

@@ -38,6 +38,7 @@ impl Machine {
         let terms = Terms {
             named: unsettled.or(named),
             force,
+            anyway: false,
             not: &run.tried,
             seen_after: Some(run.began),
         };
@@ -99,7 +100,7 @@ impl Machine {
             return;
         }
         if stage == Stage::Promotion && self.settings.mode == Mode::Streaming {
-            self.commit_to(turn, candidate);
+            self.commit_to(candidate);
         }
         let job = if runs_command {
             Job::Run(self.failover_command(candidate))
@@ -128,7 +129,7 @@ impl Machine {
         match stage {
             Stage::Hook if stop => self.give_up(turn, Refusal::CommandFailed),
             Stage::Hook => {
-                self.commit_to(turn, candidate);
+                self.commit_to(candidate);
                 self.promote_by(turn, candidate, Stage::Promotion, Job::Promote(candidate));
             }
             Stage::Promotion if self.settings.mode != Mode::Streaming => {
@@ -206,6 +207,8 @@ impl Machine {
         }
         // With no bound set, a promotion that came to nothing is still noticed: see `settled`.
         let over = until.is_some_and(|until| turn.now >= until);
+        // A search without a bound ends when an operator wants something else.
+        let over = over || until.is_none() && !self.waiting.is_empty();
         if over && (turn.now >= settled || candidate.is_none()) {
             turn.say(Sentence::SearchExpired { after: self.settings.timeouts.search });
             self.bereave(turn, Refusal::NotFound);
@@ -294,7 +297,7 @@ impl Machine {
         if cause == Some(Cause::Detached) {
             self.cluster.set(old, Status::Down, Some(Reason::Operator), now);
         } else if self.settings.mode == Mode::Streaming
-            && !matches!(self.cluster.node(old).reason, Some(Reason::Operator))
+            && !matches!(self.cluster.node(old).reason, Some(Reason::Operator | Reason::Stranger))
             && self.cluster.node(old).status != Status::Unused
         {
             let standing = roles::standing(&self.cluster, &self.settings, old, now);
@@ -350,6 +353,7 @@ impl Machine {
         let told = self.hooked == run.old_primary;
         if let (Some(old), true, Cause::Lost(_), false) = (run.old_primary, last, run.cause, told) {
             self.hooked = Some(old);
+            self.save(turn);
             if self.cluster.main_node().is_none() {
                 turn.say(Sentence::NoValidNode);
             }
@@ -359,14 +363,15 @@ impl Machine {
         turn.answer(run.askers, Err(refusal));
     }
 
-    /// Notes, before anything is commanded, that this node may become the primary.
-    fn commit_to(&mut self, turn: &mut Turn<'_>, candidate: NodeId) {
+    /// Notes that this node may become the primary from now on.
+    fn commit_to(&mut self, candidate: NodeId) {
         self.cluster.pending = Some(Pending { node: candidate, ended: None, refused: false });
-        self.save(turn);
     }
 
     fn promote_by(&mut self, turn: &mut Turn<'_>, candidate: NodeId, stage: Stage, job: Job) {
         turn.say(Sentence::Promoting { node: candidate });
+        // What is about to be commanded is written down before it is.
+        self.save(turn);
         let errand = self.send(turn, job);
         let began = turn.now;
         let promoting = Promoting { candidate, errand, stage, began, doomed: false };

@@ -53,6 +53,8 @@ pub enum Refusal {
     NotStreaming,
     /// Somebody else promotes.
     OnlyObserving,
+    /// `promote = "command"` without a `failover_command`.
+    NoFailoverCommand,
     /// Too many requests wait already.
     QueueFull,
     /// The node did not say in time what it is.
@@ -190,6 +192,9 @@ impl fmt::Display for Refusal {
             Self::OnlyObserving => f.write_str(
                 "promote = \"observe\": somebody else promotes, understudy only watches",
             ),
+            Self::NoFailoverCommand => {
+                f.write_str("promote = \"command\", but no failover_command is set")
+            }
             Self::QueueFull => f.write_str("too many requests are waiting already"),
             Self::NoAnswer { node } => write!(f, "node {node} did not answer in time"),
             Self::Stranger { node } => {

@@ -90,7 +90,8 @@ pub(crate) fn claim(cluster: &Cluster, settings: &Settings, now: Millis) -> Clai
         newest = newest.max(Some(seen.timeline));
         let welcome = cluster.node(id).reason != Some(Reason::Operator)
             && cluster.node(id).status != Status::Unused
-            && fixed.is_none_or(|fixed| fixed == id);
+            && fixed.is_none_or(|fixed| fixed == id)
+            && answered_since(cluster, id);
         if seen.writes() && welcome {
             writers.push((id, seen.timeline, seen.system_identifier));
         }
@@ -112,6 +113,14 @@ pub(crate) fn claim(cluster: &Cluster, settings: &Settings, now: Millis) -> Clai
         [only] => Claim::One(only.0),
         several => Claim::Contested(several.iter().map(|writer| writer.0).collect()),
     }
+}
+
+/// Whether a node that went out of service has answered since: what it said before that is no sign
+/// of its return.
+pub(crate) fn answered_since(cluster: &Cluster, id: NodeId) -> bool {
+    let node = cluster.node(id);
+    matches!(node.status, Status::Up | Status::Waiting)
+        || node.seen.as_ref().is_some_and(|seen| seen.at > node.since)
 }
 
 /// Whether every node has been heard of, for better or worse, within the age of evidence.

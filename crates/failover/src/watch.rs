@@ -77,8 +77,15 @@ impl Machine {
         }
         let max_age = self.settings.timeouts.evidence_max_age;
         let seen = self.cluster.fresh(primary, turn.now, max_age);
-        if seen.is_some_and(|seen| !seen.writes()) && self.quorum {
-            turn.say(Sentence::Demoted { node: primary });
+        let standing = standing(&self.cluster, &self.settings, primary, turn.now);
+        let stranger = standing == Standing::Stranger;
+        if (stranger || seen.is_some_and(|seen| !seen.writes())) && self.quorum {
+            if stranger {
+                self.cluster.set(primary, Status::Fenced, Some(Reason::Stranger), turn.now);
+                turn.say(Sentence::CutOff { node: primary, reason: Reason::Stranger });
+            } else {
+                turn.say(Sentence::Demoted { node: primary });
+            }
             let run =
                 self.new_run(Cause::Demoted, Goal::Discover, Some(primary), old_main, turn.now);
             self.begin(turn, run);
@@ -144,6 +151,7 @@ impl Machine {
             Standing::Follower if status == Status::Up => {}
             Standing::Follower => {
                 if self.settings.returns.auto_failback
+                    && roles::answered_since(&self.cluster, id)
                     && turn.now.since(since) >= self.return_wait(id)
                 {
                     self.cluster.node_mut(id).returned = Some(turn.now);
@@ -244,11 +252,12 @@ impl Machine {
         let max_age = self.settings.timeouts.evidence_max_age;
         let in_recovery =
             self.cluster.fresh(old, turn.now, max_age).is_some_and(|seen| !seen.writes());
-        let gone = self.cluster.node(old).status == Status::Down || in_recovery;
+        let out = matches!(self.cluster.node(old).status, Status::Down | Status::Fenced);
+        let gone = out || in_recovery;
         let seen_after = Some(Millis(turn.now.0.saturating_sub(max_age)));
         let pending = self.cluster.pending.map(|pending| pending.node);
         let named = pending.filter(|node| self.cluster.in_service(*node));
-        let terms = Terms { named, force: false, not: &[], seen_after };
+        let terms = Terms { named, force: false, anyway: false, not: &[], seen_after };
         let choice = match candidate::best(&self.cluster, &self.settings, turn.now, terms) {
             _ if !gone => Err(Refusal::PrimaryUndecided { node: old }),
             Ok(_) => self.automatic_failover_allowed(turn.now),
@@ -283,6 +292,17 @@ impl Machine {
             Standing::Behind(timeline) if self.cluster.lineage.is_none_or(|it| it.timeline == timeline))
             || standing(&self.cluster, &self.settings, id, turn.now) == Standing::Follower;
         if !right {
+            let standing = standing(&self.cluster, &self.settings, id, turn.now);
+            let older = self.cluster.lineage.map(|lineage| lineage.timeline);
+            if reason == Some(Reason::Operator) || status == Status::Unused {
+                // An operator's word stands.
+            } else if standing == Standing::Stranger {
+                self.cut_off_once(turn, id, Reason::Stranger);
+            } else if matches!(standing, Standing::Writer(timeline) if Some(timeline) <= older
+                && self.cluster.primary.is_some_and(|primary| primary != id))
+            {
+                self.cut_off_once(turn, id, Reason::SecondPrimary);
+            }
             return;
         }
         if status == Status::Waiting {
@@ -290,6 +310,7 @@ impl Machine {
         } else if matches!(status, Status::Down)
             && self.settings.returns.auto_failback
             && candidate::may_return(reason)
+            && roles::answered_since(&self.cluster, id)
             && turn.now.since(since) >= self.return_wait(id)
         {
             self.cluster.node_mut(id).returned = Some(turn.now);
@@ -300,7 +321,12 @@ impl Machine {
     /// Without streaming replication the lowest live node serves; when all were lost, the last one
     /// that served does as soon as it is back.
     fn listen_for_any(&mut self, turn: &mut Turn<'_>) {
-        let serving = |id: &NodeId| roles::serves(&self.cluster, &self.settings, *id, turn.now);
+        let serving = |id: &NodeId| {
+            let node = self.cluster.node(*id);
+            roles::serves(&self.cluster, &self.settings, *id, turn.now)
+                && (self.cluster.in_service(*id)
+                    || node.alive.is_some_and(|alive| alive > node.since))
+        };
         let last = self.cluster.primary.filter(|id| {
             serving(id)
                 && (candidate::may_return(self.cluster.node(*id).reason)
