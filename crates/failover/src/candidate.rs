@@ -168,7 +168,7 @@ pub(crate) fn obstacle(
 
 /// Bytes known to have been written that a node at `position` lacks.
 pub(crate) fn loss(cluster: &Cluster, position: Option<Lsn>) -> Option<u64> {
-    let high = cluster.high_water?;
+    let high = cluster.high_water.filter(|_| !cluster.unwatched)?;
     Some(high.0.saturating_sub(position.unwrap_or_default().0))
 }
 

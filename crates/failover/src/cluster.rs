@@ -84,6 +84,9 @@ pub(crate) struct Cluster {
     pub lineage: Option<Lineage>,
     /// The highest position known to have been written on the lineage's timeline.
     pub high_water: Option<Lsn>,
+    /// Whether the primary may have written more than that while nobody looked: it was in service when
+    /// the last run ended, and has not been seen since.
+    pub unwatched: bool,
     pub synchrony: Option<Synchrony>,
     pub pending: Option<Pending>,
 }
@@ -109,6 +112,7 @@ impl Cluster {
             granted: false,
             lineage: None,
             high_water: None,
+            unwatched: false,
             synchrony: None,
             pending: None,
         }
@@ -120,6 +124,8 @@ impl Cluster {
         self.primary = saved.primary.filter(|id| id.index() < self.nodes.len());
         self.lineage = saved.lineage;
         self.high_water = saved.high_water;
+        self.unwatched = saved.granted;
+        self.synchrony.clone_from(&saved.synchrony);
         self.pending = saved
             .pending
             .filter(|id| id.index() < self.nodes.len())
@@ -205,6 +211,7 @@ impl Cluster {
         // What a second primary writes is nobody's loss.
         if of_lineage && (!observation.writes() || self.primary == Some(id)) {
             self.high_water = self.high_water.max(observation.position());
+            self.unwatched &= !observation.writes();
         }
         if let Some(pending) = self.pending
             && pending.node == id

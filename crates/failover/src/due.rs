@@ -75,9 +75,8 @@ impl Machine {
                 let run = self.run.as_ref();
                 let seeks = run.is_some_and(|run| matches!(run.goal, Goal::Promote { .. }))
                     && self.settings.promote != Promote::Observe;
-                let old = run.and_then(|run| run.old_primary);
-                let mut others = self.cluster.others(old);
-                others.retain(|id| {
+                let mut standbys = self.standbys();
+                standbys.retain(|id| {
                     seeks
                         && self
                             .cluster
@@ -86,7 +85,7 @@ impl Machine {
                             .as_ref()
                             .is_none_or(|seen| seen.at <= fencing.began)
                 });
-                others
+                standbys
             }
             Phase::CatchingUp(catching) => {
                 self.cluster.primary.into_iter().chain([catching.to]).collect()

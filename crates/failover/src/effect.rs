@@ -6,7 +6,7 @@
 use crate::{
     Epoch, Errand, Lineage, Lsn, NodeId, Reason, Refusal, Sentence, Status, Ticket, Timer,
 };
-use crate::{Topology, WorkerId};
+use crate::{Synchrony, Topology, WorkerId};
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,10 +151,14 @@ pub struct Saved {
     pub errand: Errand,
     /// The last primary.
     pub primary: Option<NodeId>,
+    /// Whether it was in service: then it may have written more than `high_water` since.
+    pub granted: bool,
     /// Which cluster it is, and the newest timeline seen.
     pub lineage: Option<Lineage>,
     /// The highest WAL position seen on that timeline.
     pub high_water: Option<Lsn>,
+    /// Whose confirmation that primary's commits waited for.
+    pub synchrony: Option<Synchrony>,
     /// A promotion that was commanded and whose outcome is not known.
     pub pending: Option<NodeId>,
     /// The lost primary for which `failover_command` has run already.

@@ -40,9 +40,9 @@ impl Machine {
         self.run = Some(run);
         self.enter(Phase::Fencing(fencing));
         self.save(turn);
-        let others = self.cluster.others(old);
+        let standbys = self.standbys();
         self.asked = None;
-        self.ask(turn, others);
+        self.ask(turn, standbys);
     }
 
     /// A worker holds nothing of a node any more.
@@ -150,11 +150,17 @@ impl Machine {
 
     /// Whether every standby in service has said where it stands since the fence began.
     fn all_positions(&self, began: Millis) -> bool {
-        let old = self.run.as_ref().and_then(|run| run.old_primary);
-        self.cluster
-            .others(old)
+        self.standbys()
             .into_iter()
             .all(|id| self.cluster.node(id).seen.as_ref().is_some_and(|seen| seen.at > began))
+    }
+
+    /// Everybody in service who is not seen to write. The last primary is among them when it came
+    /// back as a standby.
+    pub(crate) fn standbys(&self) -> Vec<NodeId> {
+        let mut standbys = self.cluster.others(None);
+        standbys.retain(|id| self.cluster.node(*id).seen.as_ref().is_none_or(|it| !it.writes()));
+        standbys
     }
 
     /// Whether a node believed lost is seen to write after all, and may.

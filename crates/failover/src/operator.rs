@@ -138,6 +138,8 @@ impl Machine {
                     Goal::Promote { named: Some(node), force }
                 };
                 if goal == Goal::Adopt(node) {
+                    // Whoever held the seat on this timeline holds it no more.
+                    self.cluster.primary = None;
                     let known = self.cluster.node_mut(node);
                     known.reason = known.reason.filter(|reason| *reason != Reason::Operator);
                     // Between two claims the operator decides: the others are heard no more.
@@ -168,6 +170,7 @@ impl Machine {
         {
             lineage.timeline = timeline;
             self.cluster.high_water = None;
+            self.cluster.unwatched = false;
         }
     }
 

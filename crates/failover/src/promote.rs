@@ -247,6 +247,7 @@ impl Machine {
             if self.cluster.lineage != Some(lineage) {
                 self.cluster.high_water = seen.position();
                 self.cluster.synchrony = None;
+                self.cluster.unwatched = false;
             }
             self.cluster.lineage = Some(lineage);
         }
@@ -258,8 +259,12 @@ impl Machine {
         if let Some(old) = old.filter(|_| changed) {
             self.retire(old, run.as_ref(), turn.now);
         }
+        let rivals = self.fence_rivals(turn, node);
         self.cluster.granted = self.may_write(node, turn.now);
         self.publish(turn, None, Sessions::None);
+        for rival in rivals {
+            self.publish(turn, Some(rival), Sessions::BoundTo(rival));
+        }
         turn.say(Sentence::PrimaryFound { node });
         turn.say(Sentence::PrimarySet { node });
         if let Some(main) = self.cluster.main_node() {
@@ -289,6 +294,24 @@ impl Machine {
         });
         turn.answer(run.askers, result);
         self.begin_following(turn, node, run.old_primary.filter(|_| changed), run.position);
+    }
+
+    /// Whoever else in service writes is cut off before the new primary is published.
+    fn fence_rivals(&mut self, turn: &mut Turn<'_>, node: NodeId) -> Vec<NodeId> {
+        if !self.streaming() {
+            return Vec::new();
+        }
+        let max_age = self.settings.timeouts.evidence_max_age;
+        let mut rivals = self.cluster.others(Some(node));
+        rivals.retain(|id| {
+            self.cluster.fresh(*id, turn.now, max_age).is_some_and(|seen| seen.writes())
+        });
+        for rival in &rivals {
+            let reason = Reason::SecondPrimary;
+            self.cluster.set(*rival, Status::Fenced, Some(reason), turn.now);
+            turn.say(Sentence::CutOff { node: *rival, reason });
+        }
+        rivals
     }
 
     /// What becomes of the primary that was replaced.

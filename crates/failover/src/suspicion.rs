@@ -126,6 +126,10 @@ pub(crate) fn testified(cluster: &mut Cluster, observation: &RoleObservation) {
 pub(crate) fn verdict(cluster: &Cluster, settings: &Settings, id: NodeId, now: Millis) -> Verdict {
     let suspicion = &cluster.node(id).suspicion;
     let max_age = settings.timeouts.evidence_max_age;
+    if now.since(suspicion.last) > max_age {
+        // What speaks against a node grows old like everything else.
+        return Verdict::Trusted;
+    }
     let reason = if suspicion.weight >= LOST {
         Reason::Failed(suspicion.failure.unwrap_or(Failure::Other))
     } else if settings.failover_on_backend_shutdown && suspicion.announced.is_some() {

@@ -654,6 +654,12 @@ impl World {
                 continue;
             }
             let branch = node.branch();
+            let connected =
+                |worker: &Worker| worker.lease == Some(id) || worker.primary == Some(id);
+            if !self.workers.iter().any(connected) {
+                self.proxied.remove(&branch);
+                continue;
+            }
             let Some(proxied) = self.proxied.get(&branch).copied() else { continue };
             let mut confirmed: Vec<u64> = (0..self.nodes.len())
                 .filter(|other| *other != id && self.streams_from(*other, id))
@@ -671,7 +677,11 @@ impl World {
     fn fault(&mut self, fault: Fault) {
         let now = self.now;
         match fault {
-            Fault::Crash(node) => self.nodes[node].running = false,
+            Fault::Crash(node) => {
+                // Who waited for a commit lost the connection: it will never be acknowledged.
+                self.proxied.remove(&self.nodes[node].branch());
+                self.nodes[node].running = false;
+            }
             Fault::Restart(node) => {
                 if !self.nodes[node].running {
                     self.nodes[node].running = true;
@@ -697,7 +707,7 @@ impl World {
             Fault::ShutDown(node) => {
                 let id = NodeId(small(node));
                 self.tell(Event::ShutdownAnnounced { node: id });
-                self.nodes[node].running = false;
+                self.fault(Fault::Crash(node));
             }
             Fault::PromoteOutside(node) => self.promote_outside(node),
             Fault::Replace(node) => {
@@ -826,6 +836,8 @@ impl World {
         if self.shape.settings.mode == Mode::Streaming {
             if self.nodes.iter().all(|node| node.system != 42) {
                 // Nothing is left of the cluster: its backup is restored.
+                self.oracle.ledger.clear();
+                self.proxied.clear();
                 self.nodes[0] = Node { timeline: self.oracle.newest_granted, ..Node::fresh(0) };
             }
             self.repair(first);

@@ -335,6 +335,8 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
         epoch: Epoch(1),
         errand: Errand(0),
         primary: None,
+        granted: false,
+        synchrony: None,
         lineage: None,
         high_water: None,
         pending: None,
@@ -350,6 +352,20 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
             "primary" => saved.primary = Some(id(value)?),
             "pending" => saved.pending = Some(id(value)?),
             "hooked" => saved.hooked = Some(id(value)?),
+            "granted" => saved.granted = value == "yes",
+            "sync" => {
+                let parts: Vec<&str> = value.split(':').collect();
+                let [node, needed, members, connected] = parts.as_slice() else {
+                    return Err(format!("not node:needed:members:connected: {value}"));
+                };
+                saved.synchrony = Some(Synchrony {
+                    node: id(node)?,
+                    at: Millis(0),
+                    needed: number(needed)?,
+                    members: ids(members)?,
+                    connected: ids(connected)?,
+                });
+            }
             "high" => saved.high_water = Some(Lsn(number(value)?)),
             "lineage" => {
                 let (system, timeline) =
@@ -397,6 +413,11 @@ fn write_saved(saved: &Saved) -> String {
     };
     add("primary", saved.primary.map(|node| node.to_string()));
     add("lineage", saved.lineage.map(|it| format!("{}:{}", it.system_identifier.0, it.timeline.0)));
+    add("granted", saved.granted.then(|| "yes".into()));
+    let synchrony = saved.synchrony.as_ref().map(|it| {
+        format!("{}:{}:{}:{}", it.node, it.needed, list(&it.members), list(&it.connected))
+    });
+    add("sync", synchrony);
     add("high", saved.high_water.map(|lsn| lsn.0.to_string()));
     add("pending", saved.pending.map(|node| node.to_string()));
     add("hooked", saved.hooked.map(|node| node.to_string()));
