@@ -250,6 +250,7 @@ pub(crate) fn may_return(reason: Option<Reason>) -> bool {
                 | Reason::NotFollowing
                 | Reason::FormerPrimary
                 | Reason::SecondPrimary
+                | Reason::Stranger
                 | Reason::Forked
         )
     )

@@ -120,8 +120,11 @@ impl Machine {
         if self.cluster.main_node().is_none() {
             turn.say(Sentence::NoValidNode);
         }
+        // The last primary's command runs with its replacement: some commands promote.
         let primary = self.cluster.primary;
-        self.notify(turn, id, old_main, primary);
+        if primary != Some(id) {
+            self.notify(turn, id, old_main, primary);
+        }
         turn.say(Sentence::FailoverDone { node: id });
     }
 

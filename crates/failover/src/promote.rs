@@ -127,6 +127,9 @@ impl Machine {
         }
         let stop = outcome != Outcome::Succeeded && self.settings.on_failure == OnFailure::Stop;
         match stage {
+            Stage::Hook if self.run.as_ref().is_some_and(Run::automatic) && !self.quorum => {
+                self.bereave(turn, Refusal::NoQuorum);
+            }
             Stage::Hook if stop => self.give_up(turn, Refusal::CommandFailed),
             Stage::Hook => {
                 self.commit_to(candidate);
@@ -239,18 +242,7 @@ impl Machine {
         let run = self.run.take();
         let old = self.cluster.primary;
         let changed = old != Some(node);
-        if let Some(seen) = self.cluster.node(node).seen.as_ref()
-            && self.settings.mode == Mode::Streaming
-        {
-            let lineage =
-                Lineage { system_identifier: seen.system_identifier, timeline: seen.timeline };
-            if self.cluster.lineage != Some(lineage) {
-                self.cluster.high_water = seen.position();
-                self.cluster.synchrony = None;
-                self.cluster.unwatched = false;
-            }
-            self.cluster.lineage = Some(lineage);
-        }
+        self.take_lineage(node);
         self.cluster.primary = Some(node);
         self.cluster.pending = None;
         self.hooked = None;
@@ -294,6 +286,21 @@ impl Machine {
         });
         turn.answer(run.askers, result);
         self.begin_following(turn, node, run.old_primary.filter(|_| changed), run.position);
+    }
+
+    /// The history of this node is the cluster's from now on.
+    pub(crate) fn take_lineage(&mut self, node: NodeId) {
+        let Some(seen) = self.cluster.node(node).seen.as_ref().filter(|_| self.streaming()) else {
+            return;
+        };
+        let (system_identifier, timeline) = (seen.system_identifier, seen.timeline);
+        let lineage = Some(Lineage { system_identifier, timeline });
+        if self.cluster.lineage != lineage {
+            self.cluster.high_water = seen.position();
+            self.cluster.synchrony = None;
+            self.cluster.unwatched = false;
+            self.cluster.lineage = lineage;
+        }
     }
 
     /// Whoever else in service writes is cut off before the new primary is published.

@@ -45,6 +45,9 @@ pub(crate) fn standing(
     let Some(seen) = cluster.fresh(id, now, settings.timeouts.evidence_max_age) else {
         return Standing::Unseen;
     };
+    if !answered_since(cluster, id) {
+        return Standing::Unseen;
+    }
     if settings.mode != Mode::Streaming {
         return Standing::Writer(seen.timeline);
     }

@@ -64,6 +64,10 @@ pub(crate) fn failed(
     node.failing = Some(now);
     let threshold = thresholds.of(failure);
     if threshold == 0 {
+        if failure.is_an_answer() {
+            // Whoever answers, if only with a refusal, is there: the row of failures is broken.
+            node.suspicion = Suspicion::default();
+        }
         return;
     }
     node.suspicion.begin(now);
@@ -167,6 +171,18 @@ fn witnesses_agree(cluster: &Cluster, id: NodeId, now: Millis, max_age: u64) -> 
 // === impl Failure ===
 
 impl Failure {
+    /// Whether the node itself said so.
+    fn is_an_answer(self) -> bool {
+        matches!(
+            self,
+            Self::Authentication
+                | Self::TooManyClients
+                | Self::StartingUp
+                | Self::InRecovery
+                | Self::ShuttingDown
+        )
+    }
+
     /// Whether a session that failed this way says something about the node's life.
     fn speaks_of_loss(self) -> bool {
         matches!(self, Self::Refused | Self::Silent | Self::Mute | Self::Broken)

@@ -38,10 +38,18 @@ impl Machine {
         if self.streaming() && self.unseated(turn, primary) {
             return;
         }
+        // Whoever may not serve is cut off before anything else is published.
+        for id in self.cluster.ids().filter(|id| *id != primary) {
+            self.restrain(turn, id);
+        }
         self.lift_quarantine(turn);
         let may = self.may_write(primary, turn.now)
             && (self.settings.allows_failover(primary)
                 || self.cluster.node(primary).suspicion.since.is_none());
+        if may {
+            // It may have been promoted anew, by hand and after a repair.
+            self.take_lineage(primary);
+        }
         if may != self.cluster.granted {
             self.cluster.granted = may;
             self.publish(turn, None, Sessions::None);
@@ -133,10 +141,7 @@ impl Machine {
         node.astray = if astray { node.astray.or(Some(turn.now)) } else { None };
         let stray_for = node.astray.map_or(0, |astray| turn.now.since(astray));
         match standing {
-            Standing::Unseen => {}
-            Standing::Stranger => self.cut_off_once(turn, id, Reason::Stranger),
-            Standing::Writer(_) => self.cut_off_once(turn, id, Reason::SecondPrimary),
-            Standing::Ahead(_) => self.cut_off_once(turn, id, Reason::Forked),
+            Standing::Unseen | Standing::Stranger | Standing::Writer(_) | Standing::Ahead(_) => {}
             Standing::Behind(_) => {
                 if astray && self.cluster.in_service(id) {
                     let following = matches!(self.phase, Phase::Following(_));
@@ -158,6 +163,23 @@ impl Machine {
                     self.admit(turn, id);
                 }
             }
+        }
+    }
+
+    /// Cuts off a stranger, a second primary, or a standby that left the primary's history.
+    fn restrain(&mut self, turn: &mut Turn<'_>, id: NodeId) {
+        let node = self.cluster.node(id);
+        if !self.streaming()
+            || matches!(node.status, Status::Unused | Status::Quarantined)
+            || node.reason == Some(Reason::Operator)
+        {
+            return;
+        }
+        match standing(&self.cluster, &self.settings, id, turn.now) {
+            Standing::Stranger => self.cut_off_once(turn, id, Reason::Stranger),
+            Standing::Writer(_) => self.cut_off_once(turn, id, Reason::SecondPrimary),
+            Standing::Ahead(_) => self.cut_off_once(turn, id, Reason::Forked),
+            Standing::Unseen | Standing::Follower | Standing::Behind(_) => {}
         }
     }
 
@@ -189,6 +211,9 @@ impl Machine {
 
     /// While no primary is known: listen to every node.
     pub(crate) fn listen(&mut self, turn: &mut Turn<'_>) {
+        for id in self.cluster.ids() {
+            self.restrain_bereft(turn, id);
+        }
         self.lift_quarantine(turn);
         for id in self.cluster.ids() {
             self.tend_bereft(turn, id);
@@ -276,6 +301,26 @@ impl Machine {
         }
     }
 
+    /// Without a primary, a stranger and whoever writes a history that is not the last primary's.
+    fn restrain_bereft(&mut self, turn: &mut Turn<'_>, id: NodeId) {
+        let node = self.cluster.node(id);
+        if !self.streaming()
+            || matches!(node.status, Status::Unused | Status::Quarantined)
+            || node.reason == Some(Reason::Operator)
+        {
+            return;
+        }
+        let known = self.cluster.lineage.map(|lineage| lineage.timeline);
+        let other = self.cluster.primary.is_some_and(|primary| primary != id);
+        match standing(&self.cluster, &self.settings, id, turn.now) {
+            Standing::Stranger => self.cut_off_once(turn, id, Reason::Stranger),
+            Standing::Writer(timeline) if other && Some(timeline) <= known => {
+                self.cut_off_once(turn, id, Reason::SecondPrimary);
+            }
+            _ => {}
+        }
+    }
+
     /// Without a primary, standbys of the last one may serve reads, and may be promoted.
     fn tend_bereft(&mut self, turn: &mut Turn<'_>, id: NodeId) {
         let node = self.cluster.node(id);
@@ -292,22 +337,11 @@ impl Machine {
             Standing::Behind(timeline) if self.cluster.lineage.is_none_or(|it| it.timeline == timeline))
             || standing(&self.cluster, &self.settings, id, turn.now) == Standing::Follower;
         if !right {
-            let standing = standing(&self.cluster, &self.settings, id, turn.now);
-            let older = self.cluster.lineage.map(|lineage| lineage.timeline);
-            if reason == Some(Reason::Operator) || status == Status::Unused {
-                // An operator's word stands.
-            } else if standing == Standing::Stranger {
-                self.cut_off_once(turn, id, Reason::Stranger);
-            } else if matches!(standing, Standing::Writer(timeline) if Some(timeline) <= older
-                && self.cluster.primary.is_some_and(|primary| primary != id))
-            {
-                self.cut_off_once(turn, id, Reason::SecondPrimary);
-            }
             return;
         }
         if status == Status::Waiting {
             self.join(turn, id);
-        } else if matches!(status, Status::Down)
+        } else if matches!(status, Status::Down | Status::Fenced)
             && self.settings.returns.auto_failback
             && candidate::may_return(reason)
             && roles::answered_since(&self.cluster, id)

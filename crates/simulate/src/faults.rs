@@ -173,7 +173,7 @@ pub fn plan(seed: u64, shape: &Shape) -> Plan {
             plan.push((at, first));
             plan.push((later, second));
         };
-        match random.below(40) {
+        match random.below(42) {
             0..=7 => pair(Fault::Crash(node), Fault::Restart(node)),
             8 | 9 => pair(Fault::Crash(node), Fault::Rebuild(node)),
             10..=12 => pair(Fault::Freeze(node, true), Fault::Freeze(node, false)),
@@ -206,7 +206,17 @@ pub fn plan(seed: u64, shape: &Shape) -> Plan {
             }
             35 => pair(Fault::Quorum(false), Fault::Quorum(true)),
             36..=38 => plan.push((at, Fault::Type(random.next()))),
-            _ => plan.push((at, Fault::Reload)),
+            39 => plan.push((at, Fault::Reload)),
+            _ => {
+                // The primary and the standby that has everything die together; another lags.
+                let third = (node + 1) % shape.settings.nodes.len();
+                plan.push((at.saturating_sub(900), Fault::Slow(third, true)));
+                plan.push((at, Fault::Crash(node)));
+                plan.push((at + random.below(300), Fault::Crash(other)));
+                plan.push((later, Fault::Restart(other)));
+                plan.push((later + 3_000, Fault::Restart(node)));
+                plan.push((later + 3_000, Fault::Slow(third, false)));
+            }
         }
     }
     plan.sort_by_key(|entry| entry.0);

@@ -296,7 +296,7 @@ impl Oracle {
                 // What sessions report alone may be wrong: believing them is a setting.
                 let believed = self.settings.failover_on_backend_error
                     || self.settings.failover_on_backend_shutdown;
-                if !believed && now.saturating_sub(truth.gone[node.index()]) > 1_500 {
+                if !believed && now.saturating_sub(truth.gone[node.index()]) > 3_500 {
                     self.accuse(now, format!("node {node} is lost though it lives"));
                 }
             }
