@@ -42,6 +42,8 @@ pub struct Oracle {
     /// Who was commanded to become primary since there last was one.
     promoted: Vec<NodeId>,
     fencing_since: Option<u64>,
+    /// Since when positions count: the fence, or the loss that made a plan a need.
+    positions_since: Option<u64>,
     /// Workers excused by an expired fence.
     pub expired: BTreeSet<u16>,
     /// The newest timeline anybody was allowed to write.
@@ -94,6 +96,7 @@ impl Oracle {
             commanded: BTreeMap::new(),
             promoted: Vec::new(),
             fencing_since: None,
+            positions_since: None,
             expired: BTreeSet::new(),
             newest_granted: 0,
             high_water: None,
@@ -275,7 +278,10 @@ impl Oracle {
     fn said(&mut self, truth: &Truth<'_>, sentence: &Sentence) {
         let now = truth.now;
         match sentence {
-            Sentence::Fencing { .. } => self.fencing_since = Some(now),
+            Sentence::Fencing { .. } => {
+                self.fencing_since = Some(now);
+                self.positions_since = Some(now);
+            }
             Sentence::FenceExpired { workers, .. } => {
                 let waited = self.fencing_since.map_or(0, |since| now - since);
                 if waited < self.settings.timeouts.fence {
@@ -293,6 +299,7 @@ impl Oracle {
                 self.named = true;
             }
             Sentence::Lost { node, .. } => {
+                self.positions_since = Some(now);
                 // What sessions report alone may be wrong: believing them is a setting.
                 let believed = self.settings.failover_on_backend_error
                     || self.settings.failover_on_backend_shutdown;
@@ -338,7 +345,7 @@ impl Oracle {
                 && seen.system_identifier == own.system_identifier
                 && seen.timeline == own.timeline
                 && self.settings.nodes[index].priority > 0
-                && self.fencing_since.is_some_and(|since| seen.at.0 >= since)
+                && self.positions_since.is_some_and(|since| seen.at.0 >= since)
                 && !self.promoted.contains(&id);
             if rival && seen.position() > own.position() {
                 self.accuse(now, format!("node {node} chosen though {id} has more WAL"));
