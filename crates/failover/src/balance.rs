@@ -45,3 +45,49 @@ pub fn load_balancing_node(
     }
     topology.primary
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Epoch, NodeView, Role};
+
+    fn topology(statuses: &[Status], primary: Option<u16>) -> Topology {
+        let nodes = statuses
+            .iter()
+            .map(|status| NodeView { status: *status, role: Role::Unknown })
+            .collect();
+        Topology { epoch: Epoch(1), primary: primary.map(NodeId), nodes }
+    }
+
+    fn reader(weight: u32, behind: u64) -> Reader {
+        Reader { weight, behind: Some(behind) }
+    }
+
+    #[test]
+    fn reads_are_shared_by_weight() {
+        let topology = topology(&[Status::Up; 3], Some(0));
+        let readers = [reader(0, 0), reader(1, 0), reader(3, 0)];
+        let mut counts = [0; 3];
+        for random in 0..400 {
+            let node = load_balancing_node(&topology, &readers, None, random);
+            counts[node.expect("somebody serves").index()] += 1;
+        }
+        assert_eq!(counts, [0, 100, 300]);
+    }
+
+    #[test]
+    fn a_standby_too_far_behind_gets_no_reads() {
+        let topology = topology(&[Status::Up; 3], Some(0));
+        let unknown = Reader { weight: 1, behind: None };
+        let readers = [reader(0, 0), reader(1, 5_000), unknown];
+        assert_eq!(load_balancing_node(&topology, &readers, Some(100), 7), Some(NodeId(0)));
+        assert_eq!(load_balancing_node(&topology, &readers, Some(5_000), 7), Some(NodeId(1)));
+    }
+
+    #[test]
+    fn only_nodes_in_service_serve() {
+        let statuses = [Status::Down, Status::Fenced, Status::Quarantined];
+        let topology = topology(&statuses, None);
+        assert_eq!(load_balancing_node(&topology, &[reader(1, 0); 3], None, 7), None);
+    }
+}

@@ -160,20 +160,30 @@ impl Machine {
 
     /// A node that may not serve is cut off: a second primary, a stranger, a standby gone astray.
     pub(crate) fn cut_off(&mut self, turn: &mut Turn<'_>, id: NodeId, reason: Reason) {
+        self.cut_off_all(turn, &[(id, reason)]);
+    }
+
+    /// Several nodes are cut off; none of them serves any more when the first snapshot is published.
+    pub(crate) fn cut_off_all(&mut self, turn: &mut Turn<'_>, nodes: &[(NodeId, Reason)]) {
         let old_main = self.cluster.main_node();
-        let served = self.cluster.in_service(id);
-        self.cluster.set(id, Status::Fenced, Some(reason), turn.now);
-        if served {
-            self.publish(turn, Some(id), Sessions::BoundTo(id));
-        } else {
-            self.publish(turn, None, Sessions::None);
+        let served: Vec<bool> = nodes.iter().map(|(id, _)| self.cluster.in_service(*id)).collect();
+        for (id, reason) in nodes {
+            self.cluster.set(*id, Status::Fenced, Some(*reason), turn.now);
         }
-        self.save(turn);
-        self.abandon(turn, id);
-        turn.say(Sentence::CutOff { node: id, reason });
-        if served && reason == Reason::SecondPrimary && self.settings.detach_false_primary {
-            let primary = self.cluster.primary;
-            self.notify(turn, id, old_main, primary);
+        for ((id, reason), served) in nodes.iter().zip(served) {
+            let (id, reason) = (*id, *reason);
+            if served {
+                self.publish(turn, Some(id), Sessions::BoundTo(id));
+            } else {
+                self.publish(turn, None, Sessions::None);
+            }
+            self.save(turn);
+            self.abandon(turn, id);
+            turn.say(Sentence::CutOff { node: id, reason });
+            if served && reason == Reason::SecondPrimary && self.settings.detach_false_primary {
+                let primary = self.cluster.primary;
+                self.notify(turn, id, old_main, primary);
+            }
         }
     }
 

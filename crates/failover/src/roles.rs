@@ -133,6 +133,7 @@ pub(crate) fn all_heard(cluster: &Cluster, settings: &Settings, now: Millis) -> 
         let node = cluster.node(id);
         node.status == Status::Unused
             || cluster.fresh(id, now, max_age).is_some()
+            || settings.mode != Mode::Streaming && serves(cluster, settings, id, now)
             || node.failing.is_some_and(|at| now.since(at) <= max_age)
     })
 }

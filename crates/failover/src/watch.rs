@@ -39,9 +39,13 @@ impl Machine {
             return;
         }
         // Whoever may not serve is cut off before anything else is published.
-        for id in self.cluster.ids().filter(|id| *id != primary) {
-            self.restrain(turn, id);
-        }
+        let nodes: Vec<(NodeId, Reason)> = self
+            .cluster
+            .ids()
+            .filter(|id| *id != primary)
+            .filter_map(|id| self.restraint(id, turn.now))
+            .collect();
+        self.cut_off_all(turn, &nodes);
         self.lift_quarantine(turn);
         let may = self.may_write(primary, turn.now)
             && (self.settings.allows_failover(primary)
@@ -166,32 +170,33 @@ impl Machine {
         }
     }
 
-    /// Cuts off a stranger, a second primary, or a standby that left the primary's history.
-    fn restrain(&mut self, turn: &mut Turn<'_>, id: NodeId) {
+    /// Why a node is to be cut off, if it is: a stranger, a second primary, or a standby that left the
+    /// primary's history. Without a primary only who writes a history that is not the last primary's
+    /// is a second one: a newer one may be the next.
+    fn restraint(&self, id: NodeId, now: Millis) -> Option<(NodeId, Reason)> {
         let node = self.cluster.node(id);
         if !self.streaming()
             || matches!(node.status, Status::Unused | Status::Quarantined)
             || node.reason == Some(Reason::Operator)
         {
-            return;
+            return None;
         }
-        match standing(&self.cluster, &self.settings, id, turn.now) {
-            Standing::Stranger => self.cut_off_once(turn, id, Reason::Stranger),
-            Standing::Writer(_) => self.cut_off_once(turn, id, Reason::SecondPrimary),
-            Standing::Ahead(_) => self.cut_off_once(turn, id, Reason::Forked),
-            Standing::Unseen | Standing::Follower | Standing::Behind(_) => {}
-        }
-    }
-
-    fn cut_off_once(&mut self, turn: &mut Turn<'_>, id: NodeId, reason: Reason) {
-        let node = self.cluster.node(id);
-        if node.status != Status::Fenced || node.reason != Some(reason) {
-            // The former primary that still writes is both; the older name says more.
-            let former = node.reason == Some(Reason::FormerPrimary);
-            if !(former && node.status == Status::Fenced && reason == Reason::SecondPrimary) {
-                self.cut_off(turn, id, reason);
+        let bereft = matches!(self.phase, Phase::Bereft(_));
+        let known = self.cluster.lineage.map(|lineage| lineage.timeline);
+        let other = self.cluster.primary.is_some_and(|primary| primary != id);
+        let reason = match standing(&self.cluster, &self.settings, id, now) {
+            Standing::Stranger => Reason::Stranger,
+            Standing::Writer(timeline) if !bereft || other && Some(timeline) <= known => {
+                Reason::SecondPrimary
             }
-        }
+            Standing::Ahead(_) if !bereft => Reason::Forked,
+            _ => return None,
+        };
+        // The former primary that still writes is both; the older name says more.
+        let fenced = node.status == Status::Fenced;
+        let named = node.reason == Some(reason)
+            || node.reason == Some(Reason::FormerPrimary) && reason == Reason::SecondPrimary;
+        (!(fenced && named)).then_some((id, reason))
     }
 
     /// A node seen to work for the first time takes part.
@@ -211,9 +216,9 @@ impl Machine {
 
     /// While no primary is known: listen to every node.
     pub(crate) fn listen(&mut self, turn: &mut Turn<'_>) {
-        for id in self.cluster.ids() {
-            self.restrain_bereft(turn, id);
-        }
+        let nodes: Vec<(NodeId, Reason)> =
+            self.cluster.ids().filter_map(|id| self.restraint(id, turn.now)).collect();
+        self.cut_off_all(turn, &nodes);
         self.lift_quarantine(turn);
         for id in self.cluster.ids() {
             self.tend_bereft(turn, id);
@@ -298,26 +303,6 @@ impl Machine {
             Err(refusal) => {
                 self.refuse_once(turn, refusal);
             }
-        }
-    }
-
-    /// Without a primary, a stranger and whoever writes a history that is not the last primary's.
-    fn restrain_bereft(&mut self, turn: &mut Turn<'_>, id: NodeId) {
-        let node = self.cluster.node(id);
-        if !self.streaming()
-            || matches!(node.status, Status::Unused | Status::Quarantined)
-            || node.reason == Some(Reason::Operator)
-        {
-            return;
-        }
-        let known = self.cluster.lineage.map(|lineage| lineage.timeline);
-        let other = self.cluster.primary.is_some_and(|primary| primary != id);
-        match standing(&self.cluster, &self.settings, id, turn.now) {
-            Standing::Stranger => self.cut_off_once(turn, id, Reason::Stranger),
-            Standing::Writer(timeline) if other && Some(timeline) <= known => {
-                self.cut_off_once(turn, id, Reason::SecondPrimary);
-            }
-            _ => {}
         }
     }
 
