@@ -82,6 +82,8 @@ pub(crate) struct Cluster {
     /// Whether it may be written to now. Only then the snapshot names it.
     pub granted: bool,
     pub lineage: Option<Lineage>,
+    /// An operator gave up every timeline up to this one; only the primary's own still counts.
+    pub renounced: Option<Timeline>,
     /// The highest position known to have been written on the lineage's timeline.
     pub high_water: Option<Lsn>,
     /// Whether the primary may have written more than that while nobody looked: it was in service when
@@ -111,6 +113,7 @@ impl Cluster {
             primary: None,
             granted: false,
             lineage: None,
+            renounced: None,
             high_water: None,
             unwatched: false,
             synchrony: None,
@@ -123,6 +126,7 @@ impl Cluster {
         self.epoch = saved.epoch;
         self.primary = saved.primary.filter(|id| id.index() < self.nodes.len());
         self.lineage = saved.lineage;
+        self.renounced = saved.renounced;
         self.high_water = saved.high_water;
         self.unwatched = saved.granted;
         self.synchrony.clone_from(&saved.synchrony);

@@ -6,7 +6,7 @@
 use crate::{
     Epoch, Errand, Lineage, Lsn, NodeId, Reason, Refusal, Sentence, Status, Ticket, Timer,
 };
-use crate::{Synchrony, Topology, WorkerId};
+use crate::{Synchrony, Timeline, Topology, WorkerId};
 
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +155,8 @@ pub struct Saved {
     pub granted: bool,
     /// Which cluster it is, and the newest timeline seen.
     pub lineage: Option<Lineage>,
+    /// Up to which timeline an operator gave up what other nodes have.
+    pub renounced: Option<Timeline>,
     /// The highest WAL position seen on that timeline.
     pub high_water: Option<Lsn>,
     /// Whose confirmation that primary's commits waited for.

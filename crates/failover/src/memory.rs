@@ -42,6 +42,7 @@ impl Machine {
             primary: self.cluster.primary,
             granted: self.cluster.granted || self.cluster.unwatched,
             lineage: self.cluster.lineage,
+            renounced: self.cluster.renounced,
             high_water: self.cluster.high_water,
             synchrony: self.cluster.synchrony.clone(),
             pending: self.cluster.pending.map(|pending| pending.node),

@@ -128,6 +128,7 @@ impl Machine {
                     Goal::Adopt(node)
                 } else if force && self.writes_at_all(node, turn) {
                     // The newest timeline is given up: what was only there is lost.
+                    self.cluster.renounced = self.cluster.lineage.map(|it| it.timeline);
                     self.cluster.lineage = None;
                     self.cluster.pending = None;
                     Goal::Adopt(node)
@@ -138,8 +139,8 @@ impl Machine {
                     Goal::Promote { named: Some(node), force }
                 };
                 if goal == Goal::Adopt(node) {
-                    // Whoever held the seat on this timeline holds it no more.
-                    self.cluster.primary = None;
+                    // Whoever held the seat holds it no more.
+                    self.cluster.primary = Some(node);
                     let known = self.cluster.node_mut(node);
                     known.reason = known.reason.filter(|reason| *reason != Reason::Operator);
                     // Between two claims the operator decides: the others are heard no more.
@@ -168,6 +169,7 @@ impl Machine {
         if let (Some(lineage), Some(timeline)) = (&mut self.cluster.lineage, seen)
             && lineage.timeline != timeline
         {
+            self.cluster.renounced = Some(lineage.timeline);
             lineage.timeline = timeline;
             self.cluster.high_water = None;
             self.cluster.unwatched = false;

@@ -300,6 +300,8 @@ impl Machine {
             self.cluster.synchrony = None;
             self.cluster.unwatched = false;
             self.cluster.lineage = lineage;
+            self.cluster.renounced =
+                self.cluster.renounced.filter(|renounced| timeline <= *renounced);
         }
     }
 

@@ -88,6 +88,9 @@ pub(crate) fn claim(cluster: &Cluster, settings: &Settings, now: Millis) -> Clai
         if cluster.lineage.is_some_and(|known| known.system_identifier != seen.system_identifier) {
             continue;
         }
+        if is_renounced(cluster, id, seen.timeline) {
+            continue;
+        }
         // A standby that replays a newer timeline has heard of a primary which we have not: nobody
         // on an older one may be believed meanwhile.
         newest = newest.max(Some(seen.timeline));
@@ -124,6 +127,13 @@ pub(crate) fn answered_since(cluster: &Cluster, id: NodeId) -> bool {
     let node = cluster.node(id);
     matches!(node.status, Status::Up | Status::Waiting)
         || node.seen.as_ref().is_some_and(|seen| seen.at > node.since)
+}
+
+/// Whether an operator gave up what this node has on this timeline.
+fn is_renounced(cluster: &Cluster, id: NodeId, timeline: Timeline) -> bool {
+    cluster.renounced.is_some_and(|renounced| timeline <= renounced)
+        && cluster.primary != Some(id)
+        && cluster.pending.is_none_or(|pending| pending.node != id)
 }
 
 /// Whether every node has been heard of, for better or worse, within the age of evidence.

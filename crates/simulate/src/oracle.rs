@@ -51,6 +51,8 @@ pub struct Oracle {
     high_water: Option<u64>,
     lineage: Option<u32>,
     forced: bool,
+    /// Up to which timeline an operator gave up what others have.
+    renounced: u32,
     named: bool,
     /// Branches that somebody else opened.
     pub outside: BTreeSet<u32>,
@@ -102,6 +104,7 @@ impl Oracle {
             high_water: None,
             lineage: None,
             forced: false,
+            renounced: 0,
             named: false,
             outside: BTreeSet::new(),
             ledger: BTreeMap::new(),
@@ -296,6 +299,9 @@ impl Oracle {
             }
             Sentence::Requested { request: failover::Request::Promote { force, .. } } => {
                 self.forced |= force;
+                if *force {
+                    self.renounced = self.newest_granted;
+                }
                 self.named = true;
             }
             Sentence::Lost { node, .. } => {
@@ -478,6 +484,7 @@ impl Oracle {
             if other != index
                 && seen.writes()
                 && seen.timeline > own.timeline
+                && seen.timeline.0 > self.renounced
                 && seen.system_identifier == own.system_identifier
                 && now - seen.at.0 <= max_age
                 && self.topology.nodes[other].status != Status::Down

@@ -3,7 +3,7 @@
 use simulate::{MUTANTS, Mutant, plan, shape, shrink, simulate};
 
 /// Worlds in the ordinary test run.
-const SEEDS: u64 = 22_000;
+const SEEDS: u64 = 40_000;
 /// Steps they have to make together.
 const STEPS: u64 = 10_000_000;
 

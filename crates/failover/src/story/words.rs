@@ -335,6 +335,7 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
         epoch: Epoch(1),
         errand: Errand(0),
         primary: None,
+        renounced: None,
         granted: false,
         synchrony: None,
         lineage: None,
@@ -352,6 +353,7 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
             "primary" => saved.primary = Some(id(value)?),
             "pending" => saved.pending = Some(id(value)?),
             "hooked" => saved.hooked = Some(id(value)?),
+            "renounced" => saved.renounced = Some(Timeline(number(value)?)),
             "granted" => saved.granted = value == "yes",
             "sync" => {
                 let parts: Vec<&str> = value.split(':').collect();
@@ -413,6 +415,7 @@ fn write_saved(saved: &Saved) -> String {
     };
     add("primary", saved.primary.map(|node| node.to_string()));
     add("lineage", saved.lineage.map(|it| format!("{}:{}", it.system_identifier.0, it.timeline.0)));
+    add("renounced", saved.renounced.map(|timeline| timeline.0.to_string()));
     add("granted", saved.granted.then(|| "yes".into()));
     let synchrony = saved.synchrony.as_ref().map(|it| {
         format!("{}:{}:{}:{}", it.node, it.needed, list(&it.members), list(&it.connected))
