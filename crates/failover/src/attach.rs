@@ -166,10 +166,11 @@ impl Machine {
     pub(crate) fn lift(&mut self, turn: &mut Turn<'_>, node: NodeId, tickets: Vec<Ticket>) {
         let reason = self.cluster.node(node).reason;
         debug_assert!(matches!(reason, Some(Reason::SetAside | Reason::NoQuorum)));
-        self.cluster.set(node, Status::Up, None, turn.now);
         self.cluster.node_mut(node).suspicion = crate::suspicion::Suspicion::default();
-        self.publish(turn, None, Sessions::None);
-        turn.say(Sentence::QuarantineLifted { node });
-        turn.answer(tickets, Ok(()));
+        let result = match self.release(turn, node) {
+            None => Ok(()),
+            Some(_) => Err(Refusal::NotInService { node, status: Status::Fenced }),
+        };
+        turn.answer(tickets, result);
     }
 }

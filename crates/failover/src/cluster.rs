@@ -90,7 +90,8 @@ pub(crate) struct Cluster {
     /// the last run ended, and has not been seen since.
     pub unwatched: bool,
     pub synchrony: Option<Synchrony>,
-    pub pending: Option<Pending>,
+    /// Promotions that may yet come true, oldest first.
+    pub pending: Vec<Pending>,
 }
 
 /// A promotion that was commanded and may yet come true.
@@ -117,7 +118,7 @@ impl Cluster {
             high_water: None,
             unwatched: false,
             synchrony: None,
-            pending: None,
+            pending: Vec::new(),
         }
     }
 
@@ -132,8 +133,10 @@ impl Cluster {
         self.synchrony.clone_from(&saved.synchrony);
         self.pending = saved
             .pending
+            .iter()
             .filter(|id| id.index() < self.nodes.len())
-            .map(|node| Pending { node, ended: Some(now), refused: false });
+            .map(|node| Pending { node: *node, ended: Some(now), refused: false })
+            .collect();
         for (node, (status, reason)) in self.nodes.iter_mut().zip(&saved.nodes) {
             let out = matches!(status, Status::Down | Status::Quarantined | Status::Fenced);
             node.status = if out { *status } else { Status::Waiting };
@@ -166,6 +169,21 @@ impl Cluster {
     /// Pgpool-II's main node.
     pub fn main_node(&self) -> Option<NodeId> {
         self.ids().find(|id| self.in_service(*id))
+    }
+
+    /// Whether the promotion of a node may yet come true.
+    pub fn is_pending(&self, id: NodeId) -> bool {
+        self.pending.iter().any(|pending| pending.node == id)
+    }
+
+    /// A node other than this one whose promotion may yet come true.
+    pub fn pending_besides(&self, id: Option<NodeId>) -> Option<NodeId> {
+        self.pending.iter().map(|pending| pending.node).find(|node| Some(*node) != id)
+    }
+
+    /// The node in service whose promotion was commanded last and may yet come true.
+    pub fn unsettled(&self) -> Option<NodeId> {
+        self.pending.iter().rev().map(|pending| pending.node).find(|node| self.in_service(*node))
     }
 
     /// The newest observation of a node, unless it is older than `max_age`.
@@ -217,15 +235,12 @@ impl Cluster {
             self.high_water = self.high_water.max(observation.position());
             self.unwatched &= !observation.writes();
         }
-        if let Some(pending) = self.pending
-            && pending.node == id
-            && !observation.writes()
-            && pending.ended.is_some_and(|ended| {
-                observation.at.0 > ended.0 + if pending.refused { 0 } else { settle }
-            })
-        {
-            self.pending = None;
-        }
+        let recovers = !observation.writes();
+        self.pending.retain(|pending| {
+            let settle = if pending.refused { 0 } else { settle };
+            let over = pending.ended.is_some_and(|ended| observation.at.0 > ended.0 + settle);
+            !(pending.node == id && recovers && over)
+        });
         self.node_mut(id).seen = Some(observation);
         true
     }

@@ -161,8 +161,8 @@ pub struct Saved {
     pub high_water: Option<Lsn>,
     /// Whose confirmation that primary's commits waited for.
     pub synchrony: Option<Synchrony>,
-    /// A promotion that was commanded and whose outcome is not known.
-    pub pending: Option<NodeId>,
+    /// Who was to be promoted, where what became of it is not known.
+    pub pending: Vec<NodeId>,
     /// The lost primary for which `failover_command` has run already.
     pub hooked: Option<NodeId>,
     /// How many milliseconds ago each recent automatic failover was.

@@ -85,7 +85,7 @@ impl Machine {
         let (began, positions_until) = (fencing.began, fencing.positions_until);
         // While an earlier promotion may yet come true the old primary cannot have its seat back.
         let lost = matches!(run.cause, Cause::Lost(_) | Cause::Patience)
-            && self.cluster.pending.is_none_or(|pending| Some(pending.node) == old);
+            && self.cluster.pending_besides(old).is_none();
         if lost && old.is_some_and(|old| self.writes_again(old, began, turn.now)) {
             self.go_back(turn, None);
             return;

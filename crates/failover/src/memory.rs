@@ -19,7 +19,7 @@ impl Machine {
             turn.say(Sentence::Remembered {
                 primary: self.cluster.primary,
                 timeline: self.cluster.lineage.map(|lineage| lineage.timeline),
-                pending: self.cluster.pending.map(|pending| pending.node),
+                pending: self.cluster.pending.iter().map(|pending| pending.node).collect(),
             });
             for id in self.cluster.ids() {
                 if let Some(reason) = self.cluster.node(id).reason {
@@ -45,7 +45,7 @@ impl Machine {
             renounced: self.cluster.renounced,
             high_water: self.cluster.high_water,
             synchrony: self.cluster.synchrony.clone(),
-            pending: self.cluster.pending.map(|pending| pending.node),
+            pending: self.cluster.pending.iter().map(|pending| pending.node).collect(),
             hooked: self.hooked,
             failovers: self.failovers.iter().map(|at| turn.now.since(*at)).collect(),
             nodes: self.cluster.nodes.iter().map(|node| (node.status, node.reason)).collect(),

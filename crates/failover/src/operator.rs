@@ -130,7 +130,7 @@ impl Machine {
                     // The newest timeline is given up: what was only there is lost.
                     self.cluster.renounced = self.cluster.lineage.map(|it| it.timeline);
                     self.cluster.lineage = None;
-                    self.cluster.pending = None;
+                    self.cluster.pending.clear();
                     Goal::Adopt(node)
                 } else {
                     if force {
@@ -164,7 +164,7 @@ impl Machine {
     /// An operator takes this standby as it is: what only newer timelines had is given up.
     fn settle_for(&mut self, node: NodeId, now: crate::Millis) {
         self.cluster.set(node, Status::Up, None, now);
-        self.cluster.pending = None;
+        self.cluster.pending.clear();
         let seen = self.cluster.node(node).seen.as_ref().map(|seen| seen.timeline);
         if let (Some(lineage), Some(timeline)) = (&mut self.cluster.lineage, seen)
             && lineage.timeline != timeline
@@ -212,8 +212,8 @@ impl Machine {
         if self.settings.promote == Promote::Observe {
             return Err(Refusal::OnlyObserving);
         }
-        if let Some(pending) = self.cluster.pending.filter(|it| it.node != node && !force) {
-            return Err(Refusal::PromotionPending { node: pending.node });
+        if let Some(node) = self.cluster.pending_besides(Some(node)).filter(|_| !force) {
+            return Err(Refusal::PromotionPending { node });
         }
         let terms = Terms { named: Some(node), force, anyway: force, not: &[], seen_after: None };
         if let Some(refusal) =

@@ -33,8 +33,7 @@ impl Machine {
             return;
         }
         // A node whose promotion may yet come true is the only one that may be tried again.
-        let unsettled = self.cluster.pending.map(|pending| pending.node);
-        let unsettled = unsettled.filter(|node| self.cluster.in_service(*node));
+        let unsettled = self.cluster.unsettled();
         let terms = Terms {
             named: unsettled.or(named),
             force,
@@ -116,7 +115,8 @@ impl Machine {
         let (candidate, stage, doomed) = (promoting.candidate, promoting.stage, promoting.doomed);
         let refused = matches!(outcome, Outcome::Failed { .. });
         if stage == Stage::Promotion
-            && let Some(pending) = &mut self.cluster.pending
+            && let Some(pending) =
+                self.cluster.pending.iter_mut().find(|pending| pending.node == candidate)
         {
             pending.ended = Some(turn.now);
             pending.refused = refused && self.settings.promote == Promote::Builtin;
@@ -177,10 +177,11 @@ impl Machine {
             self.found(turn, node);
             return;
         }
-        let undone = self.cluster.pending.is_none();
+        let undone = candidate.is_none_or(|candidate| !self.cluster.is_pending(candidate));
+        let nothing_pending = self.cluster.pending.is_empty();
         let builtin = self.settings.promote == Promote::Builtin;
         // Where nothing can come of the promotion any more, the old primary may have its seat back.
-        let old_returns = undone
+        let old_returns = nothing_pending
             && (!builtin || run.planned() && outcome != Outcome::Succeeded)
             && matches!(run.cause, Cause::Lost(_) | Cause::Patience | Cause::Switchover)
             && old.is_some_and(|old| self.writes_again(old, run.began, turn.now));
@@ -229,7 +230,7 @@ impl Machine {
             Phase::Seeking(seeking) => seeking.candidate.filter(|rival| {
                 *rival != node
                     && self.settings.promote == Promote::Builtin
-                    && self.cluster.pending.is_some()
+                    && self.cluster.is_pending(*rival)
                     && self.cluster.in_service(*rival)
             }),
             _ => None,
@@ -244,7 +245,7 @@ impl Machine {
         let changed = old != Some(node);
         self.take_lineage(node);
         self.cluster.primary = Some(node);
-        self.cluster.pending = None;
+        self.cluster.pending.clear();
         self.hooked = None;
         self.cluster.set(node, Status::Up, None, turn.now);
         self.cluster.node_mut(node).role = Role::Primary;
@@ -349,7 +350,7 @@ impl Machine {
         let Some(run) = self.run.take() else { return };
         let Some(old) = self.cluster.primary else { return };
         self.cluster.set(old, Status::Up, None, turn.now);
-        self.cluster.pending = None;
+        self.cluster.pending.clear();
         self.hooked = None;
         self.cluster.granted = self.may_write(old, turn.now);
         self.enter(Phase::Steady);
@@ -365,7 +366,7 @@ impl Machine {
             run.planned()
                 && run.old_primary.is_some_and(|old| self.writes_again(old, run.began, turn.now))
         });
-        if lives && self.cluster.pending.is_none() {
+        if lives && self.cluster.pending.is_empty() {
             self.go_back(turn, Some(refusal));
         } else {
             self.bereave(turn, refusal);
@@ -397,7 +398,8 @@ impl Machine {
 
     /// Notes that this node may become the primary from now on.
     fn commit_to(&mut self, candidate: NodeId) {
-        self.cluster.pending = Some(Pending { node: candidate, ended: None, refused: false });
+        self.cluster.pending.retain(|pending| pending.node != candidate);
+        self.cluster.pending.push(Pending { node: candidate, ended: None, refused: false });
     }
 
     fn promote_by(&mut self, turn: &mut Turn<'_>, candidate: NodeId, stage: Stage, job: Job) {

@@ -133,7 +133,7 @@ pub(crate) fn answered_since(cluster: &Cluster, id: NodeId) -> bool {
 fn is_renounced(cluster: &Cluster, id: NodeId, timeline: Timeline) -> bool {
     cluster.renounced.is_some_and(|renounced| timeline <= renounced)
         && cluster.primary != Some(id)
-        && cluster.pending.is_none_or(|pending| pending.node != id)
+        && !cluster.is_pending(id)
 }
 
 /// Whether every node has been heard of, for better or worse, within the age of evidence.

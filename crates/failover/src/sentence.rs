@@ -13,7 +13,7 @@ use crate::{
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(missing_docs, reason = "the text of each variant, below, is its documentation")]
 pub enum Sentence {
-    Remembered { primary: Option<NodeId>, timeline: Option<Timeline>, pending: Option<NodeId> },
+    Remembered { primary: Option<NodeId>, timeline: Option<Timeline>, pending: Vec<NodeId> },
     StillOut { node: NodeId, reason: Reason },
     CheckerSilent { node: NodeId },
     StandbysStillStream { node: NodeId },
@@ -125,9 +125,10 @@ impl Sentence {
             Self::Remembered { primary, timeline, pending } => {
                 let primary = primary.map_or("unknown".into(), |node| node.to_string());
                 let timeline = timeline.map_or("unknown".into(), |it| it.0.to_string());
-                let pending = pending.map_or(String::new(), |node| {
-                    format!("; node {node} was being promoted and has to be heard")
-                });
+                let pending = match pending.as_slice() {
+                    [] => String::new(),
+                    nodes => format!("; promoted, perhaps, and to be heard: {}", list(nodes)),
+                };
                 format!(
                     "remembered from the last run: primary {primary}, timeline {timeline}{pending}"
                 )

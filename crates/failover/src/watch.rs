@@ -114,11 +114,22 @@ impl Machine {
                 && node.alive.is_some_and(|alive| alive > node.since)
                 && (self.quorum || node.reason == Some(Reason::SetAside))
             {
-                self.cluster.set(id, Status::Up, None, turn.now);
-                self.publish(turn, None, Sessions::None);
-                turn.say(Sentence::QuarantineLifted { node: id });
+                self.release(turn, id);
             }
         }
+    }
+
+    /// A node set aside is in service again, unless it has meanwhile become one that may not serve.
+    pub(crate) fn release(&mut self, turn: &mut Turn<'_>, id: NodeId) -> Option<Reason> {
+        self.cluster.set(id, Status::Up, None, turn.now);
+        let restraint = self.restraint(id, turn.now).filter(|_| self.cluster.primary != Some(id));
+        if let Some(restraint) = restraint {
+            self.cut_off_all(turn, &[restraint]);
+        } else {
+            self.publish(turn, None, Sessions::None);
+            turn.say(Sentence::QuarantineLifted { node: id });
+        }
+        restraint.map(|restraint| restraint.1)
     }
 
     /// What becomes of a node that is not the primary, by where it stands.
@@ -237,9 +248,9 @@ impl Machine {
                 let newer = self.cluster.node(node).seen.as_ref().map(|it| it.timeline) > known;
                 // An older promotion may yet come true on a newer timeline: its node has to be heard
                 // before the last primary gets its seat back.
-                match self.cluster.pending {
-                    Some(pending) if pending.node != node && !newer => {
-                        self.refuse_once(turn, Refusal::PromotionPending { node: pending.node });
+                match self.cluster.pending_besides(Some(node)) {
+                    Some(pending) if !newer => {
+                        self.refuse_once(turn, Refusal::PromotionPending { node: pending });
                     }
                     _ => self.found(turn, node),
                 }
@@ -285,8 +296,7 @@ impl Machine {
         let out = matches!(self.cluster.node(old).status, Status::Down | Status::Fenced);
         let gone = out || in_recovery;
         let seen_after = Some(Millis(turn.now.0.saturating_sub(max_age)));
-        let pending = self.cluster.pending.map(|pending| pending.node);
-        let named = pending.filter(|node| self.cluster.in_service(*node));
+        let named = self.cluster.unsettled();
         let terms = Terms { named, force: false, anyway: false, not: &[], seen_after };
         let choice = match candidate::best(&self.cluster, &self.settings, turn.now, terms) {
             _ if !gone => Err(Refusal::PrimaryUndecided { node: old }),

@@ -52,7 +52,7 @@ pub struct Oracle {
     lineage: Option<u32>,
     forced: bool,
     /// Up to which timeline an operator gave up what others have.
-    renounced: u32,
+    pub renounced: u32,
     named: bool,
     /// Branches that somebody else opened.
     pub outside: BTreeSet<u32>,

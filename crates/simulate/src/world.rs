@@ -864,7 +864,8 @@ impl World {
         let nobody = nobody
             .filter(|(_, node)| node.system == 42 && node.timeline >= self.oracle.newest_granted)
             .all(|(settings, _)| settings.priority == 0);
-        let justified = justified || lost || nobody;
+        let renounced = self.oracle.renounced > 0;
+        let justified = justified || lost || nobody || renounced;
         let waited = self.now > self.shape.storm + CALM / 3;
         if waited && justified && self.machine.phase() == PhaseName::Bereft {
             let best = (0..self.nodes.len())
@@ -895,7 +896,8 @@ impl World {
             (Some(seat), Some(newest))
                 if self.nodes[seat].writes
                     && self.nodes[seat].system == 42
-                    && self.nodes[seat].timeline >= self.nodes[newest].timeline =>
+                    && (self.nodes[seat].timeline >= self.nodes[newest].timeline
+                        || self.oracle.renounced > 0) =>
             {
                 Some(seat)
             }

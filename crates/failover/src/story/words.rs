@@ -340,7 +340,7 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
         synchrony: None,
         lineage: None,
         high_water: None,
-        pending: None,
+        pending: Vec::new(),
         hooked: None,
         failovers: Vec::new(),
         nodes: vec![(Status::Up, None); count],
@@ -351,7 +351,7 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
             "epoch" => saved.epoch = Epoch(number(value)?),
             "errand" => saved.errand = Errand(number(value)?),
             "primary" => saved.primary = Some(id(value)?),
-            "pending" => saved.pending = Some(id(value)?),
+            "pending" => saved.pending = ids(value)?,
             "hooked" => saved.hooked = Some(id(value)?),
             "renounced" => saved.renounced = Some(Timeline(number(value)?)),
             "granted" => saved.granted = value == "yes",
@@ -422,7 +422,7 @@ fn write_saved(saved: &Saved) -> String {
     });
     add("sync", synchrony);
     add("high", saved.high_water.map(|lsn| lsn.0.to_string()));
-    add("pending", saved.pending.map(|node| node.to_string()));
+    add("pending", (!saved.pending.is_empty()).then(|| list(&saved.pending)));
     add("hooked", saved.hooked.map(|node| node.to_string()));
     let failovers: Vec<String> = saved.failovers.iter().map(ToString::to_string).collect();
     add("failovers", (!failovers.is_empty()).then(|| failovers.join(",")));
