@@ -237,6 +237,7 @@ impl Machine {
             request: None,
             askers: Vec::new(),
             began: now,
+            positions_since: now,
             tried: Vec::new(),
             position: None,
         }

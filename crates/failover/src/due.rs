@@ -69,39 +69,37 @@ impl Machine {
     }
 
     fn wanted(&self) -> Vec<NodeId> {
-        let mut nodes: Vec<NodeId> = match &self.phase {
-            Phase::Bereft(_) | Phase::Steady | Phase::Promoting(_) => Vec::new(),
-            Phase::Fencing(fencing) => {
-                let run = self.run.as_ref();
-                let seeks = run.is_some_and(|run| matches!(run.goal, Goal::Promote { .. }))
-                    && self.settings.promote != Promote::Observe;
-                let mut standbys = self.standbys();
-                standbys.retain(|id| {
-                    seeks
-                        && self
-                            .cluster
-                            .node(*id)
-                            .seen
-                            .as_ref()
-                            .is_none_or(|seen| seen.at <= fencing.began)
-                });
-                standbys
-            }
-            Phase::CatchingUp(catching) => {
-                self.cluster.primary.into_iter().chain([catching.to]).collect()
-            }
-            Phase::Seeking(_) => self
-                .cluster
-                .ids()
-                .filter(|id| self.cluster.node(*id).status != Status::Unused)
-                .collect(),
-            Phase::Following(following) => match &following.current {
-                Some(current) if matches!(current.step, Step::Verifying { .. }) => {
-                    vec![current.follower.node]
+        let mut nodes: Vec<NodeId> =
+            match &self.phase {
+                Phase::Bereft(_) | Phase::Steady | Phase::Promoting(_) => Vec::new(),
+                Phase::Fencing(fencing) => {
+                    let run = self.run.as_ref();
+                    let seeks = run.is_some_and(|run| matches!(run.goal, Goal::Promote { .. }))
+                        && self.settings.promote != Promote::Observe;
+                    let mut standbys = self.standbys();
+                    standbys.retain(|id| {
+                        seeks
+                            && self.cluster.node(*id).seen.as_ref().is_none_or(|seen| {
+                                seen.at < fencing.released.unwrap_or(fencing.began)
+                            })
+                    });
+                    standbys
                 }
-                _ => Vec::new(),
-            },
-        };
+                Phase::CatchingUp(catching) => {
+                    self.cluster.primary.into_iter().chain([catching.to]).collect()
+                }
+                Phase::Seeking(_) => self
+                    .cluster
+                    .ids()
+                    .filter(|id| self.cluster.node(*id).status != Status::Unused)
+                    .collect(),
+                Phase::Following(following) => match &following.current {
+                    Some(current) if matches!(current.step, Step::Verifying { .. }) => {
+                        vec![current.follower.node]
+                    }
+                    _ => Vec::new(),
+                },
+            };
         for attaching in &self.attaching {
             if !nodes.contains(&attaching.node) {
                 nodes.push(attaching.node);

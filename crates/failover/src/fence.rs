@@ -33,6 +33,7 @@ impl Machine {
         let fencing = Fencing {
             since: self.cluster.epoch,
             began: turn.now,
+            released: None,
             awaiting: old.map_or_else(Default::default, |_| self.workers.clone()),
             until,
             positions_until,
@@ -82,7 +83,7 @@ impl Machine {
     pub(crate) fn fence(&mut self, turn: &mut Turn<'_>) {
         let (Phase::Fencing(fencing), Some(run)) = (&mut self.phase, &self.run) else { return };
         let (goal, planned, old) = (run.goal, run.planned(), run.old_primary);
-        let (began, positions_until) = (fencing.began, fencing.positions_until);
+        let began = fencing.began;
         // While an earlier promotion may yet come true the old primary cannot have its seat back.
         let lost = matches!(run.cause, Cause::Lost(_) | Cause::Patience)
             && self.cluster.pending_besides(old).is_none();
@@ -103,6 +104,17 @@ impl Machine {
                 return;
             }
         }
+        let first = fencing.released.is_none();
+        let released = *fencing.released.get_or_insert(turn.now);
+        if first {
+            // What was written last may only now arrive at a standby: positions count from here.
+            fencing.positions_until = Millis(turn.now.0 + self.settings.timeouts.positions);
+            self.asked = None;
+        }
+        let positions_until = fencing.positions_until;
+        if let Some(run) = &mut self.run {
+            run.positions_since = released;
+        }
         match goal {
             Goal::Adopt(node) => {
                 if self.may_adopt(node, turn.now) {
@@ -121,7 +133,7 @@ impl Machine {
                 self.look_for_primary(turn, None, crate::Outcome::Succeeded);
             }
             Goal::Promote { .. } => {
-                if turn.now >= positions_until || self.all_positions(began) {
+                if turn.now >= positions_until || self.all_positions(released) {
                     self.choose(turn);
                 }
             }
@@ -148,11 +160,11 @@ impl Machine {
         }
     }
 
-    /// Whether every standby in service has said where it stands since the fence began.
-    fn all_positions(&self, began: Millis) -> bool {
+    /// Whether every standby in service has said where it stands since then.
+    fn all_positions(&self, since: Millis) -> bool {
         self.standbys()
             .into_iter()
-            .all(|id| self.cluster.node(id).seen.as_ref().is_some_and(|seen| seen.at > began))
+            .all(|id| self.cluster.node(id).seen.as_ref().is_some_and(|seen| seen.at >= since))
     }
 
     /// Everybody in service who is not seen to write. The last primary is among them when it came

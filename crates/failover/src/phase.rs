@@ -60,6 +60,8 @@ pub(crate) struct Fencing {
     pub since: Epoch,
     pub began: Millis,
     pub awaiting: BTreeSet<WorkerId>,
+    /// When the last of them had let go: only then nothing more is written.
+    pub released: Option<Millis>,
     /// The fence's own timer.
     pub until: Millis,
     /// Until when standbys may say where they are.
@@ -152,8 +154,9 @@ pub(crate) struct Run {
     /// The request behind it and who is to be answered.
     pub request: Option<Request>,
     pub askers: Vec<Ticket>,
-    /// Since when positions count.
     pub began: Millis,
+    /// Since when positions count: nothing was written any more.
+    pub positions_since: Millis,
     /// Those whose promotion failed for certain.
     pub tried: Vec<NodeId>,
     /// How far the promoted one's WAL went: a standby beyond it has left its history.

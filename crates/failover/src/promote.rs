@@ -39,7 +39,7 @@ impl Machine {
             force,
             anyway: false,
             not: &run.tried,
-            seen_after: Some(run.began),
+            seen_after: Some(run.positions_since),
         };
         let mut choice = candidate::best(&self.cluster, &self.settings, turn.now, terms);
         if run.automatic()

@@ -42,8 +42,8 @@ pub struct Oracle {
     /// Who was commanded to become primary since there last was one.
     promoted: Vec<NodeId>,
     fencing_since: Option<u64>,
-    /// Since when positions count: the fence, or the loss that made a plan a need.
-    positions_since: Option<u64>,
+    /// Since when nobody could write to the old primary any more: positions count from then.
+    released: Option<u64>,
     /// Workers excused by an expired fence.
     pub expired: BTreeSet<u16>,
     /// The newest timeline anybody was allowed to write.
@@ -98,7 +98,7 @@ impl Oracle {
             commanded: BTreeMap::new(),
             promoted: Vec::new(),
             fencing_since: None,
-            positions_since: None,
+            released: None,
             expired: BTreeSet::new(),
             newest_granted: 0,
             high_water: None,
@@ -157,6 +157,7 @@ impl Oracle {
             Event::CommandFinished { errand, .. } => {
                 self.running.remove(errand);
             }
+            Event::WorkerLetGo { .. } | Event::WorkerLeft { .. } => self.released = Some(now),
             Event::QuorumChanged { held } => self.quorum = *held,
             Event::SettingsChanged { settings } => self.settings = (**settings).clone(),
             _ => {}
@@ -283,13 +284,14 @@ impl Oracle {
         match sentence {
             Sentence::Fencing { .. } => {
                 self.fencing_since = Some(now);
-                self.positions_since = Some(now);
+                self.released = None;
             }
             Sentence::FenceExpired { workers, .. } => {
                 let waited = self.fencing_since.map_or(0, |since| now - since);
                 if waited < self.settings.timeouts.fence {
                     self.accuse(now, format!("the fence expired after {waited} ms"));
                 }
+                self.released = Some(now);
                 self.expired.extend(workers.iter().map(|worker| worker.0));
             }
             Sentence::Chosen(choice) => {
@@ -305,7 +307,6 @@ impl Oracle {
                 self.named = true;
             }
             Sentence::Lost { node, .. } => {
-                self.positions_since = Some(now);
                 // What sessions report alone may be wrong: believing them is a setting.
                 let believed = self.settings.failover_on_backend_error
                     || self.settings.failover_on_backend_shutdown;
@@ -351,7 +352,7 @@ impl Oracle {
                 && seen.system_identifier == own.system_identifier
                 && seen.timeline == own.timeline
                 && self.settings.nodes[index].priority > 0
-                && self.positions_since.is_some_and(|since| seen.at.0 >= since)
+                && self.released.is_some_and(|since| seen.at.0 >= since)
                 && !self.promoted.contains(&id);
             if rival && seen.position() > own.position() {
                 self.accuse(now, format!("node {node} chosen though {id} has more WAL"));

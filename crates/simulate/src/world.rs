@@ -476,6 +476,7 @@ impl World {
     /// Nodes are asked about their roles; some answers come late, some not at all.
     fn observe(&mut self, nodes: Vec<usize>, low: u64, high: u64) {
         let mut together = Vec::new();
+        let at = self.now + self.random.between(low, high);
         for id in nodes {
             let blind = self.unresolved || id >= self.nodes.len() || !self.reaches(id);
             if blind || !self.nodes[id].alive(self.now) || self.nodes[id].full {
@@ -485,7 +486,7 @@ impl World {
             let life = self.life;
             if self.shape.synchronous > 0 && self.nodes[id].writes {
                 let event = Event::SynchronyObserved { synchrony: self.synchrony(id) };
-                self.tell(event);
+                self.schedule(at, Item::Deliver(life, event));
             }
             if self.random.chance(3) {
                 let event = Event::RolesObserved { observations: vec![observation] };
@@ -497,7 +498,7 @@ impl World {
         if !together.is_empty() {
             let life = self.life;
             let event = Event::RolesObserved { observations: together };
-            self.soon(low, high, Item::Deliver(life, event));
+            self.schedule(at, Item::Deliver(life, event));
         }
     }
 
