@@ -205,7 +205,7 @@ pub fn plan(seed: u64, shape: &Shape) -> Plan {
                 plan.push((at, Fault::Spoil(spoilt)));
             }
             35 => pair(Fault::Quorum(false), Fault::Quorum(true)),
-            36..=38 => plan.push((at, Fault::Type(random.next()))),
+            36..=38 => plan.push((at, Fault::Type(random.number()))),
             39 => plan.push((at, Fault::Reload)),
             _ => {
                 // The primary and the standby that has everything die together; another lags.

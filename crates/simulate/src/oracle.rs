@@ -50,6 +50,8 @@ pub struct Oracle {
     pub newest_granted: u32,
     high_water: Option<u64>,
     lineage: Option<u32>,
+    /// When each node's published status last changed.
+    changed: Vec<u64>,
     forced: bool,
     /// Up to which timeline an operator gave up what others have.
     pub renounced: u32,
@@ -103,6 +105,7 @@ impl Oracle {
             newest_granted: 0,
             high_water: None,
             lineage: None,
+            changed: vec![0; count],
             forced: false,
             renounced: 0,
             named: false,
@@ -190,11 +193,7 @@ impl Oracle {
                 Effect::Publish { topology, let_go_of, touched } => {
                     self.published(truth, topology, *let_go_of, *touched);
                 }
-                Effect::Answer { ticket, .. } => {
-                    if !self.open.remove(ticket) || !self.closed.insert(*ticket) {
-                        self.accuse(now, format!("ticket {} answered again", ticket.0));
-                    }
-                }
+                Effect::Answer { ticket, .. } => self.answered(now, *ticket),
                 Effect::RunCommand { errand, command, .. } => {
                     self.sent(now, *errand, command.kind, command.node);
                     if command.kind == CommandKind::Failover {
@@ -215,6 +214,12 @@ impl Oracle {
             }
         }
         self.check_grant(truth);
+    }
+
+    fn answered(&mut self, now: u64, ticket: Ticket) {
+        if !self.open.remove(&ticket) || !self.closed.insert(ticket) {
+            self.accuse(now, format!("ticket {} answered again", ticket.0));
+        }
     }
 
     fn sent(&mut self, now: u64, errand: Errand, kind: CommandKind, node: NodeId) {
@@ -294,10 +299,10 @@ impl Oracle {
                 self.released = Some(now);
                 self.expired.extend(workers.iter().map(|worker| worker.0));
             }
-            Sentence::Chosen(choice) => {
-                if choice.rule != Rule::Named && self.settings.mode == Mode::Streaming {
-                    self.chosen(now, choice.node);
-                }
+            Sentence::Chosen(choice)
+                if choice.rule != Rule::Named && self.settings.mode == Mode::Streaming =>
+            {
+                self.chosen(now, choice.node);
             }
             Sentence::Requested { request: failover::Request::Promote { force, .. } } => {
                 self.forced |= force;
@@ -397,6 +402,11 @@ impl Oracle {
                 self.accuse(now, format!("node {id} serves although it is a second primary"));
             }
         }
+        for (index, node) in topology.nodes.iter().enumerate() {
+            if self.topology.nodes[index].status != node.status {
+                self.changed[index] = now;
+            }
+        }
         let changed = topology.primary.is_some() && topology.primary != self.topology.primary;
         self.topology = topology.clone();
         if let Some(primary) = topology.primary.filter(|_| changed) {
@@ -489,9 +499,15 @@ impl Oracle {
                 && seen.system_identifier == own.system_identifier
                 && now - seen.at.0 <= max_age
                 && self.topology.nodes[other].status != Status::Down
+                && (in_service(self.topology.nodes[other].status)
+                    || seen.at.0 > self.changed[other])
             {
                 self.accuse(now, format!("primary {primary}, but {other} is on a newer timeline"));
             }
         }
     }
+}
+
+fn in_service(status: Status) -> bool {
+    matches!(status, Status::Up | Status::Waiting)
 }

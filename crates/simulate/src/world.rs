@@ -892,7 +892,12 @@ impl World {
         let seat = self.machine.topology().primary.or(self.machine.seat()).map(NodeId::index);
         let writers = (0..self.nodes.len())
             .filter(|node| self.nodes[*node].writes && self.nodes[*node].system == 42);
+        let ours = self.nodes.iter().filter(|node| node.system == 42);
+        let top = ours.map(|node| node.timeline).max().unwrap_or(0);
         let newest = writers.max_by_key(|node| self.nodes[*node].timeline);
+        // A writer that standbys have left behind is no primary, whoever else is missing.
+        let newest =
+            newest.filter(|node| self.nodes[*node].timeline >= top || self.oracle.renounced > 0);
         let true_primary = fixed.or(match (seat, newest) {
             (Some(seat), Some(newest))
                 if self.nodes[seat].writes
