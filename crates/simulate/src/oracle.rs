@@ -37,8 +37,12 @@ pub struct Oracle {
     closed: BTreeSet<Ticket>,
     errands: BTreeSet<Errand>,
     running: BTreeMap<Errand, (CommandKind, NodeId)>,
-    /// Standbys for which a failover command ran and which have not been in service since.
+    /// Losses of each node for which no failover command has run yet.
+    losses: BTreeMap<NodeId, u32>,
+    /// The last failover command for each node.
     commanded: BTreeMap<NodeId, Command>,
+    /// The primary that is being replaced.
+    replaced: Option<NodeId>,
     /// Who was commanded to become primary since there last was one.
     promoted: Vec<NodeId>,
     fencing_since: Option<u64>,
@@ -97,7 +101,9 @@ impl Oracle {
             closed: BTreeSet::new(),
             errands: BTreeSet::new(),
             running: BTreeMap::new(),
+            losses: BTreeMap::new(),
             commanded: BTreeMap::new(),
+            replaced: None,
             promoted: Vec::new(),
             fencing_since: None,
             released: None,
@@ -242,15 +248,18 @@ impl Oracle {
         let promotes = self.settings.promote == Promote::Command
             && command.old_primary == Some(command.node)
             && command.new_main.is_some();
-        if let Some(earlier) = self.commanded.get(&command.node) {
-            let same = earlier.new_main == command.new_main;
-            let again = promotes
-                && (!same
-                    || command.new_main.is_some_and(|node| !truth.nodes[node.index()].writes));
-            if !again {
+        let losses = self.losses.entry(command.node).or_insert(0);
+        if *losses > 0 {
+            *losses -= 1;
+        } else {
+            // Only a promotion that came to nothing may be commanded again.
+            let target = command.new_main;
+            let earlier = self.commanded.get(&command.node).and_then(|earlier| earlier.new_main);
+            let undone = target.is_some_and(|node| !truth.nodes[node.index()].writes);
+            if !promotes || earlier == target && !undone {
                 self.accuse(
                     truth.now,
-                    format!("failover_command again for node {}, still down", command.node),
+                    format!("failover_command again for node {}, for no new loss", command.node),
                 );
             }
         }
@@ -287,7 +296,14 @@ impl Oracle {
     fn said(&mut self, truth: &Truth<'_>, sentence: &Sentence) {
         let now = truth.now;
         match sentence {
-            Sentence::Fencing { .. } => {
+            Sentence::Fencing { old, .. } => {
+                // A primary that hands over is lost, for the command, before it leaves.
+                if let Some(old) =
+                    old.filter(|old| in_service(self.topology.nodes[old.index()].status))
+                {
+                    *self.losses.entry(old).or_insert(0) += 1;
+                }
+                self.replaced = *old;
                 self.fencing_since = Some(now);
                 self.released = None;
             }
@@ -388,9 +404,6 @@ impl Oracle {
         }
         for (index, node) in topology.nodes.iter().enumerate() {
             let id = NodeId(u16::try_from(index).unwrap_or(u16::MAX));
-            if node.status == Status::Up {
-                self.commanded.remove(&id);
-            }
             let max_age = self.settings.timeouts.evidence_max_age;
             let second = self.settings.mode == Mode::Streaming
                 && node.status == Status::Up
@@ -403,8 +416,13 @@ impl Oracle {
             }
         }
         for (index, node) in topology.nodes.iter().enumerate() {
-            if self.topology.nodes[index].status != node.status {
+            let before = self.topology.nodes[index].status;
+            if before != node.status {
                 self.changed[index] = now;
+            }
+            if in_service(before) && !in_service(node.status) {
+                let id = NodeId(u16::try_from(index).unwrap_or(u16::MAX));
+                *self.losses.entry(id).or_insert(0) += 1;
             }
         }
         let changed = topology.primary.is_some() && topology.primary != self.topology.primary;
@@ -419,6 +437,9 @@ impl Oracle {
         let now = truth.now;
         self.promoted.clear();
         self.fencing_since = None;
+        if let Some(replaced) = self.replaced.take() {
+            self.losses.insert(replaced, 0);
+        }
         if self.settings.mode != Mode::Streaming {
             return;
         }
