@@ -91,6 +91,7 @@ fn client_and_server() -> ((ClientLink, UnixStream), (ServerLink, UnixStream)) {
         held: Vec::new(),
         outbox: Outbox::default(),
         parameters: Arc::new(Parameters::default()),
+        notices: Arc::default(),
         key: PoolKey { identity, node: NodeId(0) },
         cancel: Rc::new(target),
         opened: Instant::now(),
