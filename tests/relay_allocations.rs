@@ -5,6 +5,7 @@ use std::{
     cell::Cell,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -19,12 +20,7 @@ use tokio::{
 use understudy::{
     conf::{self, Sources},
     net::{Stream, Tls, stream::Outbox},
-    pool::{
-        budget::Budget,
-        cancel::CancelTarget,
-        parameters::Parameters,
-        server::{Identity, PoolKey, ServerLink},
-    },
+    pool::{budget::Budget, cancel::CancelTarget, server::ServerLink},
     protocol::{
         scan::Scanner,
         startup::CancelKey,
@@ -35,7 +31,12 @@ use understudy::{
         control::Control,
         run::{Relay, Scratch, Stopped},
     },
-    shared::{census::Census, directory::Directory},
+    shared::{
+        census::Census,
+        directory::Directory,
+        identity::{Identity, PoolKey},
+        parameters::Parameters,
+    },
 };
 
 /// A future that counts what its polls allocate.
@@ -67,16 +68,16 @@ fn client_and_server() -> ((ClientLink, UnixStream), (ServerLink, UnixStream)) {
     let (cancels, _) = mpsc::unbounded_channel();
     let registration = directory.register(directory.next_session(), cancels, 4).unwrap();
     let identity =
-        Rc::new(Identity { user: "u".into(), database: "d".into(), parameters: Vec::new() });
+        Arc::new(Identity { user: "u".into(), database: "d".into(), parameters: Vec::new() });
     let (near, client_end) = UnixStream::pair().unwrap();
     let client = ClientLink {
         stream: Stream::from(near),
         scanner: Scanner::default(),
         held: Vec::new(),
         outbox: Outbox::default(),
-        identity: Rc::clone(&identity),
+        identity: Arc::clone(&identity),
         credentials: None,
-        told: Rc::new(Parameters::default()),
+        told: Arc::new(Parameters::default()),
         registration,
         place: Census::default().enter(&settings.limits).unwrap(),
         replication: false,
@@ -89,7 +90,7 @@ fn client_and_server() -> ((ClientLink, UnixStream), (ServerLink, UnixStream)) {
         scanner: Scanner::default(),
         held: Vec::new(),
         outbox: Outbox::default(),
-        parameters: Rc::new(Parameters::default()),
+        parameters: Arc::new(Parameters::default()),
         key: PoolKey { identity, node: NodeId(0) },
         cancel: Rc::new(target),
         opened: Instant::now(),

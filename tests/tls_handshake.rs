@@ -56,10 +56,19 @@ async fn one_letter_is_all_that_is_believed() {
 
 #[tokio::test]
 async fn where_the_handshake_fails_only_prefer_does_without_tls() {
+    // A node that is lost in the middle is not one to distrust: it is worth another attempt.
     let (met, _) = met("require", b"S").await;
-    assert!(matches!(met, Err(NodeTlsError::Handshake(_))), "{met:?}");
+    assert!(matches!(met, Err(NodeTlsError::Io(_))), "{met:?}");
     let (met, _) = self::met("prefer", b"S").await;
     assert!(met.unwrap().is_tcp());
+    for (mode, is_taken) in [("require", false), ("prefer", true)] {
+        let meddler = Meddler::before(None);
+        meddler.answer_later(b"S", b"-ERR this is no TLS, and never will be\r\n");
+        let node = Node { host: "127.0.0.1".to_owned(), port: meddler.port(), weight: 1.0 };
+        let met = tls(mode).connect(&node).await;
+        assert_eq!(met.is_ok(), is_taken, "{met:?}");
+        assert!(is_taken || matches!(met, Err(NodeTlsError::Handshake(_))), "{met:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,16 +1,11 @@
 //! Opening a server connection: connect, start up, log in, and hear what the server reports.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use failover::NodeId;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
-use super::{
-    budget::Permit,
-    cancel::CancelTarget,
-    parameters::Parameters,
-    server::{Identity, PoolKey, ServerLink},
-};
+use super::{budget::Permit, cancel::CancelTarget, server::ServerLink};
 use crate::{
     auth::{
         ChannelBinding, Credentials,
@@ -24,6 +19,10 @@ use crate::{
         startup::{CancelKey, Startup, Version},
         tag::server,
         write,
+    },
+    shared::{
+        identity::{Identity, PoolKey},
+        parameters::Parameters,
     },
 };
 
@@ -201,7 +200,7 @@ async fn log_in(
         scanner: Scanner::default(),
         held: Vec::new(),
         outbox: Outbox::default(),
-        parameters: Rc::new(parameters),
+        parameters: Arc::new(parameters),
         key,
         cancel: Rc::new(CancelTarget::new(node.clone(), tls.clone(), cancel)),
         opened: Instant::now(),

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     collections::{HashMap, VecDeque},
-    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -15,11 +14,16 @@ use tokio::{sync::oneshot, time::Instant};
 use super::{
     budget::{Budget, Permit},
     login::{self, OpenError},
-    parameters::Parameters,
     reset,
-    server::{PoolKey, ServerLink},
+    server::ServerLink,
 };
-use crate::{auth::Credentials, conf::Settings, event, net::Tls};
+use crate::{
+    auth::Credentials,
+    conf::Settings,
+    event,
+    net::Tls,
+    shared::{greetings::Greetings, identity::PoolKey, parameters::Parameters},
+};
 
 /// The pools of one worker thread.
 #[derive(Debug)]
@@ -28,6 +32,7 @@ pub struct Pools {
     log: Logger,
     tls: Tls,
     budget: Budget,
+    greetings: Greetings,
     pools: RefCell<HashMap<PoolKey, Pool>>,
 }
 
@@ -37,8 +42,6 @@ struct Pool {
     parked: Vec<Parked>,
     /// Who waits for a connection of this pool, the first in line first.
     waiting: VecDeque<oneshot::Sender<ServerLink>>,
-    /// What a client of this pool is told at login, and when that was learnt.
-    greeting: Option<(Rc<Parameters>, Instant)>,
 }
 
 #[derive(Debug)]
@@ -47,16 +50,19 @@ struct Parked {
     since: Instant,
 }
 
-/// How long the settings a server reported are told to new clients without asking a server anew.
-const GREETING_LIFE: Duration = Duration::from_secs(30);
-
 // === impl Pools ===
 
 impl Pools {
-    /// No connections yet. The budget is shared with the other workers.
+    /// No connections yet. Budget and greetings are shared with the other workers.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, log: Logger, budget: Budget, tls: Tls) -> Self {
-        Self { settings, log, budget, tls, pools: RefCell::default() }
+    pub fn new(
+        settings: Arc<Settings>,
+        log: Logger,
+        budget: Budget,
+        greetings: Greetings,
+        tls: Tls,
+    ) -> Self {
+        Self { settings, log, budget, greetings, tls, pools: RefCell::default() }
     }
 
     /// The settings in force.
@@ -117,7 +123,7 @@ impl Pools {
         let limit = self.settings.pool.connect_timeout;
         let node = &self.settings.nodes[key.node.index()];
         let link = login::open(key, node, &self.tls, credentials, permit, limit).await?;
-        self.learn_greeting(&link);
+        self.greetings.learn(&link.key, &link.parameters);
         event!(self.log, Debug, ServerOpen, "opened a server connection";
             "node" => link.key.node.0, "user" => &link.key.identity.user,
             "database" => &link.key.identity.database);
@@ -126,10 +132,8 @@ impl Pools {
 
     /// What a client of this pool is told at login, where a server said it lately.
     #[must_use]
-    pub fn greeting(&self, key: &PoolKey) -> Option<Rc<Parameters>> {
-        let pools = self.pools.borrow();
-        let (parameters, learnt) = pools.get(key)?.greeting.as_ref()?;
-        (learnt.elapsed() < GREETING_LIFE).then(|| Rc::clone(parameters))
+    pub fn greeting(&self, key: &PoolKey) -> Option<Arc<Parameters>> {
+        self.greetings.of(key)
     }
 
     /// Takes back a connection that nobody has used since it was opened or cleaned: for the first who
@@ -176,7 +180,7 @@ impl Pools {
         });
         match cleaned.await {
             Ok(Ok(())) => {
-                self.learn_greeting(&link);
+                self.greetings.learn(&link.key, &link.parameters);
                 self.park(link);
             }
             Ok(Err(why)) => self.retired(&link, &why),
@@ -187,6 +191,7 @@ impl Pools {
     /// Closes the idle connections to a node, and forgets what it said.
     pub fn close_node(&self, node: NodeId) {
         self.pools.borrow_mut().retain(|key, _| key.node != node);
+        self.greetings.forget(node);
     }
 
     /// Closes what has been idle too long, has reached its age, or is not quiet any more. To be called
@@ -213,11 +218,8 @@ impl Pools {
                 self.retired(&parked.link, why);
                 false
             });
-            let fresh = |(_, learnt): &(_, Instant)| learnt.elapsed() < GREETING_LIFE;
             pool.waiting.retain(|waiter| !waiter.is_closed());
-            !pool.parked.is_empty()
-                || !pool.waiting.is_empty()
-                || pool.greeting.as_ref().is_some_and(fresh)
+            !pool.parked.is_empty() || !pool.waiting.is_empty()
         });
     }
 
@@ -232,12 +234,6 @@ impl Pools {
             drop(pools);
             self.retired(&parked.link, "another pool needs its room on the node");
         }
-    }
-
-    fn learn_greeting(&self, link: &ServerLink) {
-        let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(link.key.clone()).or_default();
-        pool.greeting = Some((Rc::clone(&link.parameters), Instant::now()));
     }
 
     fn retired(&self, link: &ServerLink, why: &str) {

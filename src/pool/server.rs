@@ -2,40 +2,20 @@
 
 use std::{
     future::poll_fn,
-    hash::{Hash, Hasher},
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Waker},
 };
 
-use failover::NodeId;
 use tokio::{task::unconstrained, time::Instant};
 
-use super::{budget::Permit, cancel::CancelTarget, parameters::Parameters};
+use super::{budget::Permit, cancel::CancelTarget};
 use crate::{
     net::{Stream, stream::Outbox},
     protocol::scan::Scanner,
+    shared::{identity::PoolKey, parameters::Parameters},
 };
-
-/// What a client logs in as. Two clients of the same identity can use the same server connections.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Role.
-    pub user: String,
-    /// Database.
-    pub database: String,
-    /// Every other startup parameter, sorted by name.
-    pub parameters: Vec<(String, String)>,
-}
-
-/// What connections of one pool have in common.
-#[derive(Clone, Debug)]
-pub struct PoolKey {
-    /// Who they are logged in as.
-    pub identity: Rc<Identity>,
-    /// Where.
-    pub node: NodeId,
-}
 
 /// A logged-in server connection. Dropping it closes it, and the server rolls back.
 #[derive(Debug)]
@@ -49,7 +29,7 @@ pub struct ServerLink {
     /// What the server has not taken yet.
     pub outbox: Outbox,
     /// The settings it has reported, as they are now.
-    pub parameters: Rc<Parameters>,
+    pub parameters: Arc<Parameters>,
     /// Its pool.
     pub key: PoolKey,
     /// Where cancel requests for it go.
@@ -60,24 +40,6 @@ pub struct ServerLink {
     pub permit: Permit,
     /// Why it must not be used again, where something is unclear.
     pub doubt: Option<&'static str>,
-}
-
-// === impl PoolKey ===
-
-impl PartialEq for PoolKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.node == other.node
-            && (Rc::ptr_eq(&self.identity, &other.identity) || self.identity == other.identity)
-    }
-}
-
-impl Eq for PoolKey {}
-
-impl Hash for PoolKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.identity.hash(state);
-        self.node.hash(state);
-    }
 }
 
 // === impl ServerLink ===
@@ -98,7 +60,7 @@ impl ServerLink {
     /// Notes a reported setting.
     pub fn reported(&mut self, name: &str, value: &str) {
         if self.parameters.get(name) != Some(value) {
-            Rc::make_mut(&mut self.parameters).set(name, value);
+            Arc::make_mut(&mut self.parameters).set(name, value);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! All of it lives in one boxed future that is dropped afterwards, so that a session in its steady state
 //! stays small.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncWriteExt, time::Instant};
 
@@ -25,11 +25,7 @@ use crate::{
         stream::Outbox,
         tls::{ClientSide, Start},
     },
-    pool::{
-        checkout::{self, Patience},
-        parameters::Parameters,
-        server::Identity,
-    },
+    pool::checkout::{self, Patience},
     protocol::{
         scan::{HEADER_LENGTH, Scanner},
         sqlstate,
@@ -40,6 +36,8 @@ use crate::{
     shared::{
         census::{Full, Place},
         directory::{LONG_SECRET, Registration, SHORT_SECRET, SessionId},
+        identity::Identity,
+        parameters::Parameters,
     },
 };
 
@@ -87,7 +85,7 @@ pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<C
 
 /// Who came in, before it is joined with its socket.
 struct Admitted {
-    identity: Rc<Identity>,
+    identity: Arc<Identity>,
     credentials: Option<Credentials>,
     registration: Registration,
     place: Place,
@@ -119,7 +117,8 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
     let replication = startup.is_replication();
     let mut parameters = startup.parameters;
     parameters.sort_unstable();
-    let identity = Rc::new(Identity { user: startup.user, database: startup.database, parameters });
+    let identity =
+        Arc::new(Identity { user: startup.user, database: startup.database, parameters });
     Ok(Admitted { identity, credentials, registration, place, replication, outbox })
 }
 
@@ -419,7 +418,7 @@ impl Admitted {
             outbox: self.outbox,
             identity: self.identity,
             credentials: self.credentials,
-            told: Rc::new(Parameters::default()),
+            told: Arc::new(Parameters::default()),
             registration: self.registration,
             place: self.place,
             replication: self.replication,

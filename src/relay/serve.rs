@@ -27,12 +27,13 @@ use crate::{
     pool::{
         checkout::{self, CheckoutError},
         pools::Pools,
-        server::{PoolKey, ServerLink},
+        server::ServerLink,
     },
     protocol::{tag, write},
     shared::{
         census::Census,
         directory::{CancelAsked, Directory, Registration, SessionId},
+        identity::PoolKey,
         local::LocalTopology,
         throttle::Throttle,
     },
@@ -148,13 +149,13 @@ struct Parting {
 /// client's first statement.
 async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
     let known = checkout::primary(&home.topology().current()).and_then(|node| {
-        home.0.pools.greeting(&PoolKey { identity: Rc::clone(&client.identity), node })
+        home.0.pools.greeting(&PoolKey { identity: Arc::clone(&client.identity), node })
     });
     let parameters = match known {
         Some(parameters) => parameters,
         None => {
             let server = take(client, home, control).await?;
-            let parameters = Rc::clone(&server.parameters);
+            let parameters = Arc::clone(&server.parameters);
             home.0.pools.park(server);
             parameters
         }
@@ -197,7 +198,7 @@ async fn take(
     control: &Control,
 ) -> Result<ServerLink, Parting> {
     control.is_now(Phase::Waiting, true);
-    let identity = Rc::clone(&client.identity);
+    let identity = Arc::clone(&client.identity);
     let credentials = client.credentials.clone();
     let taken = checkout::take(&home.0.pools, home.topology(), &identity, credentials.as_ref());
     let mut taken = std::pin::pin!(taken);
