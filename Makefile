@@ -3,11 +3,13 @@
 #   make lab     three PostgreSQL nodes and understudy on port 6432; LAB="--nodes 2 --sync" for more
 #   make test    every test, real nodes and clients included; formatting and lints first
 #   make check   formatting and lints
+#   make bench   the cost of a hop, beside direct PostgreSQL and PgBouncer; BENCH="--rounds 3" for a short one
+#   make sim     replays one simulated history of failovers: SEED=n
 #   make compat  public test suites, straight and through understudy; COMPAT="asyncpg regress" for some
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: lab test check compat
+.PHONY: lab test check bench sim compat
 
 lab:
 	@scripts/setup lab
@@ -27,3 +29,12 @@ check:
 compat:
 	@scripts/setup lab
 	@compat/run $(COMPAT)
+
+bench:
+	@scripts/setup bench
+	@cargo build --release
+	@.venv/bin/python bench/run.py $(BENCH)
+
+SEED ?= 1
+sim:
+	cargo run -p simulate --release -- --seed $(SEED)

@@ -763,3 +763,28 @@ fn what_was_sent_before_the_good_bye_is_done() {
     wire.say(&script);
     stage.await_true("SELECT count(*) = 2 FROM done");
 }
+
+#[test]
+fn a_client_that_has_said_all_it_has_to_say_still_gets_its_answers() {
+    let stage = Stage::new();
+    let said = stage.same(|conninfo| {
+        let mut answers = Vec::new();
+        // By good-bye behind the statement, and by closing its sending half.
+        for script in [
+            Script::new().query("SELECT 'goodbye' FROM pg_sleep(0.2)").terminate(),
+            Script::new().query("SELECT 'silence' FROM pg_sleep(0.2)"),
+            Script::new().statement("SELECT 'unsynced' FROM pg_sleep(0.2)", &[]).flush(),
+        ] {
+            let mut wire = Wire::log_in(conninfo, &[]);
+            // Who closes before it has a server connection gives up its place in line.
+            wire.query("SELECT 1");
+            wire.say(&script);
+            wire.close_sending();
+            answers.push(wire.until_closed());
+        }
+        answers
+    });
+    assert!(said[0].contains(&"row goodbye".to_owned()), "{said:?}");
+    assert!(said[1].contains(&"row silence".to_owned()), "{said:?}");
+    assert!(said[2].contains(&"row unsynced".to_owned()), "{said:?}");
+}

@@ -234,7 +234,7 @@ impl Cluster {
     /// # Errors
     /// [`LabError::TimedOut`].
     pub fn await_caught_up(&self, standby: usize, upstream: usize) -> Result<(), LabError> {
-        let goal = self.nodes[upstream].value("SELECT pg_current_wal_lsn()")?;
+        let goal = self.nodes[upstream].value("SELECT pg_current_wal_insert_lsn()")?;
         let sql = format!("SELECT pg_last_wal_replay_lsn() >= '{goal}'");
         let what = format!("{} to replay up to {goal}", node::name(standby));
         self.wait_for(&what, STREAM_LIMIT, || {

@@ -19,6 +19,5 @@ pub async fn connect(node: &Node) -> io::Result<Stream> {
         return UnixStream::connect(path).await.map(Stream::from);
     }
     let socket = TcpStream::connect((node.host.as_str(), node.port)).await?;
-    socket.set_nodelay(true)?;
     Ok(socket.into())
 }

@@ -144,7 +144,7 @@ impl Probe {
 
     async fn connect(&self) -> Result<Connection, CheckFailure> {
         let limit = self.limits.connect_timeout;
-        let stream = timeout(limit, net::connect(&self.node))
+        let stream = timeout(limit, self.tls.reach(&self.node))
             .await
             .map_err(|_| CheckFailure::Silent(limit))?
             .map_err(|error| match error.kind() {

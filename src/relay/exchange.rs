@@ -211,6 +211,12 @@ impl Exchange {
         self.owed.is_empty() && !self.skipping && !self.unsynced && !self.lost
     }
 
+    /// Whether the server will say something more even if the client never does.
+    #[must_use]
+    pub fn awaits_answer(&self) -> bool {
+        !self.owed.is_empty() && !self.copying_in
+    }
+
     /// Whether, besides, no transaction is open: the client's next message starts afresh.
     #[must_use]
     pub fn is_idle(&self) -> bool {

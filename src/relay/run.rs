@@ -86,6 +86,9 @@ pub struct Relay<'s> {
     unseen: bool,
     /// The server takes no more bytes; what it still has to say is heard out.
     deaf: bool,
+    /// The client has said good-bye, or will send nothing more, and is still owed answers: as with
+    /// PostgreSQL, it gets them.
+    parting: bool,
     /// The server has given the client an error that ends the connection.
     told: bool,
 }
@@ -158,6 +161,7 @@ impl<'s> Relay<'s> {
             longest,
             exchange,
             unseen: true,
+            parting: false,
             deaf: false,
             told: false,
         }
@@ -259,6 +263,9 @@ impl<'s> Relay<'s> {
             }
             Poll::Pending => return Ok(false),
         }
+        if self.parting {
+            return Ok(false);
+        }
         let mut scratch = self.scratch.0.borrow_mut();
         let held = client.held.len();
         let filled = if std::mem::take(&mut self.unseen) && held > 0 {
@@ -266,6 +273,13 @@ impl<'s> Relay<'s> {
         } else {
             match client.stream.poll_read_into(cx, &mut scratch[held..]) {
                 Poll::Pending => return Ok(false),
+                // Within a message there is nothing to wait for: the server waits for its rest.
+                Poll::Ready(Ok(0))
+                    if held == 0 && client.scanner.is_between() && exchange.awaits_answer() =>
+                {
+                    self.parting = true;
+                    return Ok(true);
+                }
                 Poll::Ready(Ok(0) | Err(_)) => return Err(Stopped::ClientLeft),
                 Poll::Ready(Ok(read)) => held + read,
             }
@@ -280,7 +294,8 @@ impl<'s> Relay<'s> {
                 Ok(Step::More) => break None,
                 Ok(Step::Rest(length)) => at += length,
                 Ok(Step::Message { header, .. }) if header.tag == client::TERMINATE => {
-                    break Some(Stopped::ClientLeft);
+                    self.parting = exchange.awaits_answer();
+                    break (!self.parting).then_some(Stopped::ClientLeft);
                 }
                 Ok(Step::Message { header, .. })
                     if matches!(header.tag, client::QUERY | client::PARSE)
@@ -304,7 +319,9 @@ impl<'s> Relay<'s> {
         if let Some(stop) = stop {
             return Err(stop);
         }
-        client.held.extend_from_slice(&scratch[at..filled]);
+        if !self.parting {
+            client.held.extend_from_slice(&scratch[at..filled]);
+        }
         Ok(true)
     }
 }
@@ -321,6 +338,9 @@ impl Future for Relay<'_> {
                 Ok(false) => break,
                 Err(stopped) => return Poll::Ready(stopped),
             }
+        }
+        if self.parting && !self.exchange.awaits_answer() && self.client.outbox.is_empty() {
+            return Poll::Ready(Stopped::ClientLeft);
         }
         let phase = self.phase();
         self.control.is_now(phase, any);

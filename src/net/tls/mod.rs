@@ -24,12 +24,19 @@ mod trust;
 pub mod certificate;
 pub mod secure;
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use arc_swap::ArcSwapOption;
 use rustls::crypto::{CryptoProvider, ring};
 
-use crate::conf::{Settings, certificates::Flaw};
+use crate::{
+    conf::{
+        Settings,
+        certificates::Flaw,
+        settings::{Node, Tcp},
+    },
+    net::{self, Stream, tcp},
+};
 
 pub use clients::{ClientSide, Start};
 pub use nodes::{NodeSide, NodeTlsError};
@@ -43,6 +50,8 @@ pub struct Tls(Arc<Sides>);
 struct Sides {
     clients: ArcSwapOption<ClientSide>,
     nodes: ArcSwapOption<NodeSide>,
+    /// How sockets to nodes are kept; none: as the system has it.
+    tcp: Option<Tcp>,
 }
 
 /// The name of PostgreSQL's protocol in TLS (ALPN), since version 17.
@@ -56,7 +65,8 @@ impl Tls {
     /// # Errors
     /// Every file that will not do.
     pub fn load(settings: &Settings) -> Result<Self, Vec<Flaw>> {
-        let tls = Self::default();
+        let tcp = Some(settings.tcp.clone());
+        let tls = Self(Arc::new(Sides { tcp, ..Sides::default() }));
         tls.reload(settings)?;
         Ok(tls)
     }
@@ -77,6 +87,18 @@ impl Tls {
                 Err(flaws.into_iter().flatten().flatten().collect())
             }
         }
+    }
+
+    /// Connects to a node, without TLS so far. The caller sets the time limit.
+    ///
+    /// # Errors
+    /// As the system reports them.
+    pub async fn reach(&self, node: &Node) -> io::Result<Stream> {
+        let stream = net::connect(node).await?;
+        if let (Stream::Tcp(socket), Some(tcp)) = (&stream, &self.0.tcp) {
+            tcp::set_up(socket, tcp)?;
+        }
+        Ok(stream)
     }
 
     /// What clients are offered, unless TLS with clients is off.

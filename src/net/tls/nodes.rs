@@ -15,7 +15,7 @@ use crate::{
         certificates::{self, Flaw, Material},
         settings::{Node, ServerTls, TlsMode},
     },
-    net::{self, Stream},
+    net::Stream,
     protocol::write,
 };
 
@@ -143,7 +143,7 @@ impl Tls {
     /// # Errors
     /// See [`NodeTlsError`].
     pub async fn connect(&self, node: &Node) -> Result<Stream, NodeTlsError> {
-        let stream = net::connect(node).await?;
+        let stream = self.reach(node).await?;
         self.secure(stream, node).await
     }
 
@@ -156,7 +156,7 @@ impl Tls {
         match (side.ask(&mut stream).await?, side.mode) {
             (true, TlsMode::Prefer) => match side.handshake(stream, node).await {
                 // As libpq does: where TLS does not come about, do without.
-                Err(_) => Ok(net::connect(node).await?),
+                Err(_) => Ok(self.reach(node).await?),
                 secured => secured,
             },
             (true, _) => side.handshake(stream, node).await,
