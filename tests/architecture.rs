@@ -28,13 +28,15 @@ const LEVELS: [(&str, u32); 13] = [
 ];
 
 /// Crates that only some folders may use, and why.
-const RESERVED: [(&[&str], &[&str], &str); 4] = [
+const RESERVED: [(&[&str], &[&str], &str); 6] = [
     (&["actix", "actix_rt"], &["actors"], "actors are the hands; nothing else knows actix"),
     (
         &["tokio", "tokio_postgres", "socket2"],
         &["actors", "relay", "pool", "probe", "net", "auth", "shared", "lab", "log"],
         "protocol and conf are pure: no sockets, no clock",
     ),
+    (&["tokio_rustls", "x509_parser", "arc_swap"], &["net"], "TLS is spoken in net alone"),
+    (&["rustls"], &["net", "conf"], "TLS is spoken in net; conf reads certificate files"),
     (&["dashmap"], &["shared"], "maps that threads share"),
     (&["config", "toml"], &["conf", "lab", "cli"], "only conf reads configuration"),
 ];

@@ -1,5 +1,6 @@
 //! Much of everything: what is large streams through, and the proxy's memory stays flat.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

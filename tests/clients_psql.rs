@@ -1,5 +1,6 @@
 //! PostgreSQL's own client programs: what they print straight is what they print through the proxy.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

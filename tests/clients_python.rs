@@ -1,5 +1,6 @@
 //! The Python drivers that applications use: what they get straight is what they get through the proxy.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

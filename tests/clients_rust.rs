@@ -1,5 +1,6 @@
 //! tokio-postgres through the proxy, straight from a Rust application.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

@@ -27,6 +27,8 @@ fn file() -> impl Strategy<Value = String> {
         "\\PC{0,4}",
         Just("[log]\nlevel = \"info\"\n".to_owned()),
         Just("1979-05-27\n".to_owned()),
+        Just("[client_tls]\nsslmode = \"prefer\"\ncert_file = ".to_owned()),
+        Just("[server_tls]\nca_file = \"/dev/null\"\n".to_owned()),
         Just("nan\n".to_owned()),
     ];
     prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())

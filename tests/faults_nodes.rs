@@ -1,5 +1,6 @@
 //! Nodes that are down, foreign, promoted, or back from the dead: which of them gets a session.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 
@@ -60,6 +61,39 @@ fn a_client_that_waits_is_served_when_the_node_comes() {
     for client in waiting {
         assert_eq!(client.join().unwrap(), "served");
     }
+}
+
+#[test]
+fn waiting_for_a_node_is_not_counted_as_a_slow_login() {
+    let cluster = cluster(1);
+    cluster.stop(0, StopMode::Fast).unwrap();
+    let proxy = Proxy::start(&ProxySpec::of(&cluster).set(&["listen.login_timeout=500ms"]));
+    let conninfo = proxy.conninfo(&cluster, Login::App);
+    let began = std::time::Instant::now();
+    let waiting = thread::spawn(move || Wire::log_in(&conninfo, &[]).value("SELECT 'served'"));
+    await_condition("more than the limit of a login", || began.elapsed().as_millis() > 1_500);
+    cluster.start(0).unwrap();
+    assert_eq!(waiting.join().unwrap(), "served");
+}
+
+#[test]
+fn a_client_that_gives_up_before_its_login_could_begin_is_forgotten() {
+    let cluster = cluster(1);
+    cluster.stop(0, StopMode::Fast).unwrap();
+    let proxy = Proxy::start(&ProxySpec::of(&cluster));
+    proxy.await_event("check_failed");
+    let files = proxy.open_files();
+    let mut wires: Vec<Wire> = (0..20).map(|_| Wire::open(proxy.port())).collect();
+    for wire in &mut wires {
+        let packet = support::wire::startup(support::wire::V3_0, &[("user", "app")]);
+        wire.send(&packet);
+    }
+    await_condition("all to be there", || proxy.open_files() >= files + 20);
+    drop(wires);
+    // Long before failover.hold_timeout, which is 30 s.
+    let began = std::time::Instant::now();
+    await_condition("all to be gone", || proxy.open_files() < files + 5);
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -187,7 +221,7 @@ fn after_a_promotion_sessions_go_to_the_new_primary_and_never_to_the_old() {
     let proxy = Proxy::start(&ProxySpec::of(&cluster));
     proxy.await_sentence("primary_found", "node 0 is the primary");
     let conninfo = proxy.conninfo(&cluster, Login::App);
-    let mut before = Wire::log_in(&conninfo, &[]);
+    let mut before = Wire::log_in(&conninfo, &[("synchronous_commit", "on")]);
     before.query("CREATE TABLE kept AS SELECT 7 AS n");
     cluster.await_caught_up(1, 0).unwrap();
 

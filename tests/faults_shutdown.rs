@@ -1,6 +1,7 @@
 //! The program is told to stop: transactions finish, sessions part with PostgreSQL's words, nobody new
 //! comes in.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

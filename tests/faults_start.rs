@@ -1,5 +1,6 @@
 //! What people hear who start the program with something wrong.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

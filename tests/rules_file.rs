@@ -1,5 +1,7 @@
 //! Access rules: what is read, what is a mistake, which rule decides, and what the refused are told.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of a test may panic as the test may")]
+
 use std::{fs, net::IpAddr, path::Path};
 
 use understudy::{

@@ -1,5 +1,6 @@
 //! Cancel requests: they reach the statement they are for, and nothing else, ever.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! Random conversations: whatever a client sends, in whatever order and pieces, the answers through
 //! the proxy are PostgreSQL's, message by message.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 

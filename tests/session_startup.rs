@@ -1,12 +1,13 @@
 //! The first bytes of a session: requests for encryption, versions, startup parameters, logins.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 
-use understudy::lab::Login;
+use understudy::lab::{Cluster, ClusterSpec, Login};
 
 use support::{
-    Stage, Wire, connect, try_connect, value,
+    Proxy, ProxySpec, Stage, Wire, connect, try_connect, value,
     wire::{CANCEL, GSS, SSL, V3_0, V3_2, startup, untagged},
     words,
 };
@@ -118,6 +119,79 @@ fn packets_that_are_none_are_refused_as_by_postgresql() {
     assert_eq!(refused(&untagged(V3_0, b"user\0app\0")), [layout, "closed"]);
     // A cancel request with a key of nobody is answered by silence.
     assert_eq!(refused(&untagged(CANCEL, &[0, 0, 0, 9, 1, 2, 3, 4])), ["closed"]);
+}
+
+#[test]
+fn a_startup_packet_may_come_in_single_bytes() {
+    let stage = Stage::new();
+    let mut wire = Wire::open(stage.proxy.port());
+    for byte in startup(V3_0, &[("user", "app"), ("database", "app")]) {
+        wire.send(&[byte]);
+    }
+    assert_eq!(wire.next().unwrap().tag, b'R');
+}
+
+#[test]
+fn who_does_not_log_in_in_time_is_sent_away() {
+    let stage = Stage::with(1, &["listen.login_timeout=500ms"]);
+    let mut silent = Wire::open(stage.proxy.port());
+    let mut half = Wire::open(stage.proxy.port());
+    half.send(&startup(V3_0, &[("user", "app")])[..9]);
+    let mut coy = Wire::open(stage.proxy.port());
+    coy.send(&startup(V3_0, &[("user", "app"), ("database", "app")]));
+    coy.next();
+    for wire in [&mut silent, &mut half, &mut coy] {
+        assert_eq!(wire.until_closed(), ["closed"]);
+    }
+    // Who is in may take all the time there is.
+    let mut wire = Wire::log_in(&stage.proxied(Login::App), &[]);
+    assert_eq!(wire.value("SELECT pg_sleep(0.7) IS NULL"), "f");
+}
+
+#[test]
+fn names_may_hold_anything() {
+    let stage = Stage::new();
+    let name = "o'dd \"näme\" \\ $1";
+    let quoted = name.replace('"', "\"\"");
+    stage.admin(&format!("CREATE ROLE \"{quoted}\" LOGIN PASSWORD 'x'"));
+    stage.admin(&format!("CREATE DATABASE \"{quoted}\" OWNER \"{quoted}\""));
+    let seen = stage.same(|conninfo| {
+        let value = name.replace('\\', "\\\\").replace('\'', "\\'");
+        let port = conninfo.split_whitespace().find(|part| part.starts_with("port=")).unwrap();
+        let conninfo = format!("host=127.0.0.1 {port} user='{value}' dbname='{value}' password=x");
+        let mut wire = Wire::log_in(&conninfo, &[("application_name", "it's \"me\"")]);
+        [
+            wire.value("SELECT current_user"),
+            wire.value("SELECT current_database()"),
+            wire.value("SHOW application_name"),
+        ]
+    });
+    assert_eq!(seen, [name, name, "it's \"me\""]);
+}
+
+#[test]
+fn a_users_file_lets_people_in_that_no_node_is_asked_about() {
+    let cluster = Cluster::create(ClusterSpec::with_nodes(1)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let password = cluster.password(Login::App).unwrap().reveal();
+    let users = format!("\"app\" \"{password}\"\n");
+    let users = support::proxy::file(directory.path(), "users", &users);
+    let users = format!("auth.users_file={}", users.display());
+    for (method, given) in [("scram-sha-256", password), ("md5", password), ("trust", "none")] {
+        let method = format!("auth.method={method}");
+        let spec = ProxySpec::of(&cluster).set(&["auth.query=", &users, &method]);
+        let proxy = Proxy::start(&spec);
+        let conninfo =
+            format!("host=127.0.0.1 port={} user=app dbname=app password={given}", proxy.port());
+        let ran = support::run(psql(&cluster, &conninfo), "SELECT current_user;");
+        assert_eq!(ran.clone().ok(), "app\n", "{method}: {ran:?}");
+    }
+}
+
+fn psql(cluster: &Cluster, conninfo: &str) -> std::process::Command {
+    let mut psql = support::program::command(&cluster.binaries().path("psql"));
+    psql.args(["-XAt", "-d", conninfo]);
+    psql
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Conversations message by message, as no driver or only some driver leads them: what comes through
 //! the proxy is what PostgreSQL says.
 #![cfg(feature = "real-nodes")]
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod support;
 
@@ -697,6 +698,56 @@ fn a_message_that_is_none_ends_the_session_as_with_postgresql() {
     let mut wire = Wire::log_in(&stage.proxied(Login::App), &[]);
     wire.send(&[b'Q', 0, 0, 0, 3]);
     assert_eq!(wire.until_closed(), ["error FATAL 08P01 invalid message length", "closed"]);
+}
+
+#[test]
+fn limits_of_the_server_end_a_statement_or_the_session_in_its_words() {
+    let stage = Stage::new();
+    let said = stage.same(|conninfo| {
+        let mut wire = Wire::log_in(conninfo, &[("statement_timeout", "50ms")]);
+        let mut said = wire.query("SELECT pg_sleep(600)");
+        said.extend(wire.query("RESET statement_timeout; SET statement_timeout = 0; SELECT 1"));
+        let mut wire = Wire::log_in(conninfo, &[("idle_in_transaction_session_timeout", "50ms")]);
+        wire.query("BEGIN");
+        said.extend(wire.until_closed());
+        let mut wire = Wire::log_in(conninfo, &[]);
+        wire.query("SET idle_session_timeout = '50ms'");
+        said.extend(wire.until_closed());
+        said
+    });
+    assert_eq!(
+        said,
+        [
+            "columns pg_sleep:2278",
+            "error ERROR 57014 canceling statement due to statement timeout",
+            "ready I",
+            "complete RESET",
+            "complete SET",
+            "columns ?column?:23",
+            "row 1",
+            "complete SELECT 1",
+            "ready I",
+            "error FATAL 25P03 terminating connection due to idle-in-transaction timeout",
+            "closed",
+            "error FATAL 57P05 terminating connection due to idle-session timeout",
+            "closed",
+        ]
+    );
+}
+
+#[test]
+fn errors_and_notices_may_be_long() {
+    let stage = Stage::new();
+    let said = stage.same_talk(|wire| {
+        let long = "repeat('ü', 1000000)";
+        let mut said = wire.query(&format!("DO $$ BEGIN RAISE NOTICE '%', {long}; END $$"));
+        said.extend(wire.query(&format!("DO $$ BEGIN RAISE EXCEPTION '%', {long}; END $$")));
+        said.extend(wire.query(&format!("SELECT pg_notify('n', left({long}, 3999))")));
+        said.extend(wire.query("SELECT 'alive'"));
+        said
+    });
+    assert!(said[0].len() > 2_000_000 && said[3].len() > 2_000_000);
+    assert_eq!(said.last().unwrap(), "ready I");
 }
 
 #[test]

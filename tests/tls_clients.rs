@@ -2,6 +2,7 @@
 //! sent away how.
 #![cfg(feature = "real-nodes")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(clippy::disallowed_methods, reason = "a slow client is one that sleeps")]
 
 mod support;
 
@@ -13,8 +14,8 @@ use std::{
 
 use nix::sys::signal::Signal;
 use support::{
-    Proxy, ProxySpec, Ran, Stage, Wire, await_condition,
-    tls::{Authority, message, rest, say, socket, tls_over},
+    Proxy, ProxySpec, Ran, Script, Stage, Wire, await_condition,
+    tls::{Authority, TlsWire, message, rest, say, socket, tls_over},
     wire::{CANCEL, GSS, SSL, V3_0, startup, untagged},
 };
 use understudy::lab::Login;
@@ -65,6 +66,31 @@ fn psql(stage: &Stage, proxy: &Proxy, authority: &Authority, mode: &str, more: &
     Ran { out: if ran.code == Some(0) { how.to_owned() } else { String::new() }, ..ran }
 }
 
+/// A proxy that demands TLS, and lets `app` in without a password.
+fn trusting(stage: &Stage, authority: &Authority) -> Proxy {
+    let password = stage.cluster.password(Login::App).unwrap().reveal();
+    let users = format!("\"app\" \"{password}\"\n");
+    let users = support::proxy::file(authority.dir(), "users", &users);
+    let mut all = settings(authority, "require");
+    all.extend(["auth.method=trust".into(), format!("auth.users_file={}", users.display())]);
+    proxy(stage, &all)
+}
+
+/// Logs in there by hand.
+fn trusted(proxy: &Proxy, ca_file: &str) -> TlsWire {
+    let mut tls = tls_over(socket(proxy.port()), ca_file, &["postgresql"]).unwrap();
+    say(&mut tls, &startup(V3_0, &[("user", "app"), ("database", "app")]));
+    while message(&mut tls).0 != b'Z' {}
+    tls
+}
+
+/// Waits until the log says of some session that it began so.
+fn await_start(proxy: &Proxy, field: &str, value: &str) {
+    await_condition(&format!("a session with {field} {value}"), || {
+        proxy.events("session_start").iter().any(|start| start[field] == value)
+    });
+}
+
 #[track_caller]
 fn assert_in(ran: &Ran, how: &str, what: &str) {
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), how), "{what}: {}", ran.err);
@@ -105,6 +131,7 @@ fn exactly_the_clients_that_a_mode_allows_come_in() {
                 ("verify-ca" | "verify-full", _) => {
                     assert_out(&bare, "alert certificate required", &what);
                     assert_in(&shown, "TLS", &what);
+                    await_start(&proxy, "certificate", "app");
                 }
                 _ => {
                     assert_in(&bare, "TLS", &what);
@@ -169,12 +196,23 @@ fn scram_is_bound_to_the_channel_on_both_legs() {
         assert_eq!(ran.code, Some(0), "{}", ran.err);
         assert!(ran.out.contains(" t\n"), "{}", ran.out);
     }
-    let start = &stage.proxy.events("session_start")[0];
-    assert_eq!(start["tls"], "TLSv1.3");
-    assert!(start["cipher"].as_str().unwrap().starts_with("TLS_"), "{start}");
-    // Whoever stands between has another certificate: psql notices even if it verifies none.
-    let ran = stage.psql(&format!("{} {bound}", stage.proxied(Login::App)), "SELECT 1;\n");
-    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    await_start(&stage.proxy, "tls", "TLSv1.3");
+    await_start(&stage.proxy, "cipher", "TLS_AES_256_GCM_SHA384");
+    // The same with the older version of TLS, on either leg.
+    let older = "ssl_max_protocol_version=TLSv1.2";
+    let version = "\\t\nSELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid();\n";
+    let ran = stage.psql(&format!("{} {bound} {older}", stage.proxied(Login::App)), version);
+    assert!(ran.out.contains("TLSv1.3"), "{} {}", ran.out, ran.err);
+    await_start(&stage.proxy, "tls", "TLSv1.2");
+    stage.admin("ALTER SYSTEM SET ssl_max_protocol_version = 'TLSv1.2'");
+    stage.admin("SELECT pg_reload_conf()");
+    let fresh = format!("{} {bound} {older} application_name=", stage.proxied(Login::App));
+    let mut number = 0;
+    await_condition("the node to speak TLS 1.2", || {
+        number += 1;
+        let ran = stage.psql(&format!("{fresh}app{number}"), version);
+        ran.out.contains("TLSv1.2")
+    });
 }
 
 #[test]
@@ -339,7 +377,7 @@ fn a_cancel_request_may_come_in_clear_even_where_tls_is_required() {
 #[test]
 fn certificates_change_under_open_sessions() {
     let (stage, authority) = (Stage::new(), authority());
-    let proxy = proxy(&stage, &settings(&authority, "require"));
+    let proxy = trusting(&stage, &authority);
     let open = |ca: &str| {
         let mut socket = socket(proxy.port());
         say(&mut socket, &untagged(SSL, &[]));
@@ -348,16 +386,28 @@ fn certificates_change_under_open_sessions() {
     };
     let ca = authority.file("ca.crt");
     let mut before = open(&ca).unwrap();
+    let mut session = trusted(&proxy, &ca);
+    let mut goes_on = || {
+        say(&mut session, &Script::new().query("SELECT 42").0);
+        let mut tags = Vec::new();
+        while tags.last() != Some(&b'Z') {
+            tags.push(message(&mut session).0);
+        }
+        assert_eq!(tags, b"TDCZ");
+    };
+    goes_on();
     // A key of another certificate: refused, and the old pair stays.
     let new = self::authority();
     std::fs::copy(new.file("proxy.crt"), authority.file("proxy.crt")).unwrap();
     proxy.signal(Signal::SIGHUP);
     proxy.await_sentence("certificates_refused", "does not belong to the first certificate");
     assert!(open(&ca).is_ok());
+    goes_on();
     std::fs::write(authority.file("proxy.crt"), "nonsense").unwrap();
     proxy.signal(Signal::SIGHUP);
     proxy.await_sentence("certificates_refused", "there is no certificate in");
     assert!(open(&ca).is_ok());
+    goes_on();
     // Both files: new handshakes show the new one.
     std::fs::copy(new.file("proxy.crt"), authority.file("proxy.crt")).unwrap();
     std::fs::copy(new.file("proxy.key"), authority.file("proxy.key")).unwrap();
@@ -365,9 +415,55 @@ fn certificates_change_under_open_sessions() {
     proxy.await_event("certificates_reloaded");
     assert!(open(&ca).is_err());
     assert!(open(&new.file("ca.crt")).is_ok());
-    let ran = psql(&stage, &proxy, &new, "verify-full", "channel_binding=require");
-    assert_in(&ran, "TLS", "bound to the new certificate");
-    // Who was there goes on, and is bound to the certificate it has seen.
+    assert_in(&psql(&stage, &proxy, &new, "verify-full", ""), "TLS", "with the new certificate");
+    // Who was there goes on, before its login and after it.
+    goes_on();
     say(&mut before, &startup(V3_0, &[("user", "app"), ("database", "app")]));
     assert_eq!(message(&mut before).0, b'R');
+}
+
+#[test]
+fn a_slow_reader_gets_everything_and_one_that_never_reads_is_let_go() {
+    let (stage, authority) = (Stage::new(), authority());
+    let mut all = settings(&authority, "require");
+    all.push("limits.client_write_timeout=3s".into());
+    let proxy = proxy(&stage, &all);
+    let conninfo = format!("{} sslmode=require", proxy.conninfo(&stage.cluster, Login::App));
+    let read_after = |sql: &str, pause: Duration| {
+        let mut psql = support::program::command(&stage.tool("psql"));
+        psql.args(["-X", "-q", "-d", &conninfo, "-c", sql]);
+        let mut child = psql
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        thread::sleep(pause);
+        let mut out = Vec::new();
+        child.stdout.take().unwrap().read_to_end(&mut out).unwrap();
+        let errors = child.wait_with_output().unwrap().stderr;
+        (out.len(), String::from_utf8_lossy(&errors).into_owned())
+    };
+    let rows = "COPY (SELECT repeat('x', 999) FROM generate_series(1, 40000)) TO STDOUT";
+    let before = proxy.memory("VmRSS");
+    assert_eq!(read_after(rows, Duration::from_millis(1500)), (40_000_000, String::new()));
+    let grown = proxy.memory("VmRSS").saturating_sub(before);
+    assert!(grown < 8_000, "{grown} kB more for a client that reads slowly");
+    let (length, errors) = read_after(rows, Duration::from_secs(8));
+    assert!(length < 40_000_000 && !errors.is_empty(), "{length} bytes, {errors}");
+    proxy.await_sentence("session_refused", "it did not read for limits.client_write_timeout");
+}
+
+#[test]
+fn an_idle_client_with_tls_costs_little() {
+    const CLIENTS: usize = 400;
+    let (stage, authority) = (Stage::new(), authority());
+    let proxy = trusting(&stage, &authority);
+    let ca = authority.file("ca.crt");
+    let log_in = || trusted(&proxy, &ca);
+    let _warm: Vec<_> = (0..20).map(|_| log_in()).collect();
+    let before = proxy.memory("VmRSS");
+    let clients: Vec<_> = (0..CLIENTS).map(|_| log_in()).collect();
+    let each = (proxy.memory("VmRSS") - before) / clients.len();
+    println!("{each} kB for each of {CLIENTS} idle clients with TLS");
+    assert!(each <= 24, "{each} kB each");
 }

@@ -1,6 +1,7 @@
 //! TLS with nodes: which of them are believed, in each mode, and by everybody who connects to them.
 #![cfg(feature = "real-nodes")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+#![allow(clippy::disallowed_methods, reason = "a node that does not read is waited with")]
 
 mod support;
 
@@ -321,4 +322,68 @@ fn much_data_passes_through_tls_on_both_legs_unchanged() {
     psql.args(["-X", "-A", "-t", "-d", &conninfo]);
     let numbers: String = (0..2_000).map(|n| format!("{n}\n")).collect();
     assert_eq!(run(psql, &many).ok(), numbers);
+    // A replication connection is copied, not relayed.
+    let walsender = stage.proxied(Login::Replicator) + " sslmode=require replication=true";
+    let identified = stage.psql(&walsender, "IDENTIFY_SYSTEM;\n").ok();
+    assert!(identified.contains(&stage.cluster.system_identifier(0).unwrap()), "{identified}");
+}
+
+#[test]
+fn a_node_that_stops_reading_for_a_while_loses_nothing() {
+    let (_authority, cluster) = secured();
+    let proxy = start(
+        &cluster,
+        &[
+            "server_tls.sslmode=require",
+            "health_check.period=1h",
+            "health_check.evidence_max_age=2h",
+        ],
+    );
+    proxy.await_event("primary_found");
+    let stage = Stage { proxy, cluster };
+    stage.psql(&stage.proxied(Login::App), "CREATE TABLE much (n bigint, x text);\n").ok();
+    let rows: String = (0..300_000).map(|n| format!("{n}\t{:080}\n", n * 7)).collect();
+    let conninfo = stage.proxied(Login::App);
+    std::thread::scope(|scope| {
+        let copying = scope.spawn(|| {
+            let mut psql = program::command(&stage.tool("psql"));
+            psql.args(["-X", "-q", "-d", &conninfo, "-c", "COPY much FROM STDIN"]);
+            run(psql, &rows)
+        });
+        stage.await_true("SELECT count(*) = 1 FROM pg_stat_progress_copy");
+        let before = stage.proxy.memory("VmRSS");
+        stage.cluster.pause(0).unwrap();
+        std::thread::sleep(std::time::Duration::from_secs(2));
+        let grown = stage.proxy.memory("VmRSS").saturating_sub(before);
+        assert!(grown < 8_000, "{grown} kB more while the node does not read");
+        stage.cluster.resume(0).unwrap();
+        copying.join().unwrap().ok();
+    });
+    let sums = "SELECT count(*) || ' ' || sum(n) || ' ' || sum(length(x)) || ' ' || sum(x::bigint) FROM much";
+    let n = 300_000_u64;
+    let sum = n * (n - 1) / 2;
+    assert_eq!(stage.admin_value(sums), format!("{n} {sum} {} {}", n * 80, sum * 7));
+}
+
+#[test]
+fn a_password_goes_in_clear_to_no_node_that_has_not_proved_who_it_is() {
+    let (authority, cluster) = secured();
+    fs::write(
+        cluster.node(0).dir().join("pg_hba.conf"),
+        "local all postgres trust\nhostssl all app all password\nhostssl all all all scram-sha-256\n",
+    )
+    .unwrap();
+    cluster.query(0, "SELECT pg_reload_conf()").unwrap();
+    let password = cluster.password(Login::App).unwrap().reveal();
+    let users = format!("\"app\" \"{password}\"\n");
+    let users = support::proxy::file(authority.dir(), "users", &users);
+    let users = format!("auth.users_file={}", users.display());
+    let unproved = start(&cluster, &["server_tls.sslmode=require", &users]);
+    unproved.await_event("primary_found");
+    let refused = ask(&cluster, &unproved, "", MINE).unwrap_err();
+    assert!(refused.contains("not sent unless server_tls.sslmode verifies"), "{refused}");
+    let ca = format!("server_tls.ca_file={}", authority.file("ca.crt"));
+    let proved = start(&cluster, &["server_tls.sslmode=verify-full", &ca, &users]);
+    proved.await_event("primary_found");
+    assert_eq!(ask(&cluster, &proved, "", MINE).as_deref(), Ok("t"));
 }

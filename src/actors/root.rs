@@ -33,7 +33,7 @@ use crate::{
     event,
     net::{Tls, listen},
     pool::budget::Budget,
-    shared::{census::Census, directory::Directory, throttle::Throttle},
+    shared::{census::Census, directory::Directory, greetings::Greetings, throttle::Throttle},
 };
 
 /// Why the proxy could not start.
@@ -80,6 +80,7 @@ struct Root {
     tls: Tls,
     budget: Budget,
     census: Census,
+    greetings: Greetings,
     known: Rc<Cell<Known>>,
     topology: Arc<Topology>,
     children: Nursery<Child>,
@@ -246,6 +247,7 @@ impl Root {
             tls,
             budget,
             census: Census::default(),
+            greetings: Greetings::default(),
             known: Rc::default(),
             topology,
             children: Nursery::new(),
@@ -301,6 +303,7 @@ impl Root {
             tls: self.tls.clone(),
             budget: self.budget.clone(),
             census: self.census.clone(),
+            greetings: self.greetings.clone(),
             load: Arc::clone(&seated.load),
         };
         let arbiter = seated.arbiter.handle();

@@ -37,6 +37,7 @@ use crate::{
     shared::{
         census::Census,
         directory::{CancelAsked, Directory, SessionId},
+        greetings::Greetings,
         local::LocalTopology,
         throttle::Throttle,
     },
@@ -65,6 +66,8 @@ pub struct WorkerParts {
     pub tls: Tls,
     /// Server connections the nodes may have.
     pub budget: Budget,
+    /// What servers reported lately.
+    pub greetings: Greetings,
     /// The process's clients.
     pub census: Census,
     /// Sessions it has, as the listener counts them.
@@ -103,6 +106,7 @@ impl Worker {
             salts,
             tls,
             budget,
+            greetings,
             census,
             load,
         } = parts;
@@ -117,7 +121,13 @@ impl Worker {
                 .with_tls(tls.clone())
         });
         let home = Home::new(HomeInner {
-            pools: Rc::new(Pools::new(Arc::clone(&settings), log.clone(), budget, tls.clone())),
+            pools: Rc::new(Pools::new(
+                Arc::clone(&settings),
+                log.clone(),
+                budget,
+                greetings,
+                tls.clone(),
+            )),
             topology: LocalTopology::new(topology),
             scratch: Scratch::new(),
             settings,

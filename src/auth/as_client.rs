@@ -66,8 +66,8 @@ pub enum NodeLoginError {
     },
     /// The password would cross the network readable.
     #[error(
-        "node asks for the password of user {0} in clear, which is not sent without TLS: use scram-sha-256 \
-         in the node's pg_hba.conf"
+        "node asks for the password of user {0} in clear, which is not sent unless server_tls.sslmode verifies \
+         the node's certificate: use scram-sha-256 in the node's pg_hba.conf"
     )]
     CleartextRefused(String),
     /// A method we do not speak.

@@ -34,6 +34,8 @@ pub struct Outbox {
     bytes: Vec<u8>,
     /// How many of them were written already.
     written: usize,
+    /// TLS has taken bytes that its socket has not.
+    is_under_way: bool,
 }
 
 /// The first byte of a TLS connection: the content type "handshake" (RFC 8446 section 5.1). No packet
@@ -180,7 +182,7 @@ impl Outbox {
     /// Whether everything has been taken.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.is_empty() && !self.is_under_way
     }
 
     /// Where a message of our own is appended, behind what waits already.
@@ -207,7 +209,9 @@ impl Outbox {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_CAPACITY);
         // TLS keeps records of its own that the socket has not taken.
-        Pin::new(stream).poll_flush(cx)
+        let flushed = Pin::new(stream).poll_flush(cx);
+        self.is_under_way = flushed.is_pending();
+        flushed
     }
 
     /// Writes `bytes` behind what waits, and keeps what the peer does not take now.

@@ -1,17 +1,18 @@
 //! How a session gets a server connection: the primary's pool, a new connection, or a wait for either.
 
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use failover::{NodeId, Role, Status, Topology};
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    budget::Permit,
-    login::OpenError,
-    pools::Pools,
-    server::{Identity, PoolKey, ServerLink},
+use super::{budget::Permit, login::OpenError, pools::Pools, server::ServerLink};
+use crate::{
+    auth::Credentials,
+    shared::{
+        identity::{Identity, PoolKey},
+        local::LocalTopology,
+    },
 };
-use crate::{auth::Credentials, shared::local::LocalTopology};
 
 /// Why a session got no server connection.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +66,7 @@ pub fn primary(topology: &Topology) -> Option<NodeId> {
 pub async fn take(
     pools: &Pools,
     topology: &LocalTopology,
-    identity: &Rc<Identity>,
+    identity: &Arc<Identity>,
     credentials: Option<&Credentials>,
 ) -> Result<ServerLink, CheckoutError> {
     let held = pools.settings().failover.hold_timeout;
@@ -74,7 +75,7 @@ pub async fn take(
     loop {
         let changed = topology.changed();
         if let Some(node) = primary(&topology.current()) {
-            let key = PoolKey { identity: Rc::clone(identity), node };
+            let key = PoolKey { identity: Arc::clone(identity), node };
             if let Some(link) = pools.take_parked(&key) {
                 return Ok(link);
             }

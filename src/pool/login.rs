@@ -1,16 +1,11 @@
 //! Opening a server connection: connect, start up, log in, and hear what the server reports.
 
-use std::{io, rc::Rc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use failover::NodeId;
 use tokio::{io::AsyncWriteExt, time::Instant};
 
-use super::{
-    budget::Permit,
-    cancel::CancelTarget,
-    parameters::Parameters,
-    server::{Identity, PoolKey, ServerLink},
-};
+use super::{budget::Permit, cancel::CancelTarget, server::ServerLink};
 use crate::{
     auth::{
         ChannelBinding, Credentials,
@@ -24,6 +19,10 @@ use crate::{
         startup::{CancelKey, Startup, Version},
         tag::server,
         write,
+    },
+    shared::{
+        identity::{Identity, PoolKey},
+        parameters::Parameters,
     },
 };
 
@@ -145,6 +144,9 @@ async fn log_in(
     if let Some(secure) = stream.tls() {
         let bound = |hash: &[u8]| ChannelBinding::TlsServerEndPoint(hash.to_vec());
         login = login.bound_to(secure.end_point().map(bound).unwrap_or_default());
+        if secure.is_peer_verified() {
+            login = login.allow_cleartext();
+        }
     }
     let mut granted = false;
     let mut parameters = Parameters::default();
@@ -205,7 +207,7 @@ async fn log_in(
         scanner: Scanner::default(),
         held: Vec::new(),
         outbox: Outbox::default(),
-        parameters: Rc::new(parameters),
+        parameters: Arc::new(parameters),
         notices: notices.into(),
         key,
         cancel: Rc::new(CancelTarget::new(node.clone(), tls.clone(), cancel)),

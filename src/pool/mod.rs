@@ -9,13 +9,11 @@
 //! | [`login`] | how it got logged in |
 //! | [`reset`] | what makes it clean again |
 //! | [`cancel`] | cancel requests that can never reach its next owner |
-//! | [`parameters`] | the settings a server reports |
 
 pub mod budget;
 pub mod cancel;
 pub mod checkout;
 pub mod login;
-pub mod parameters;
 pub mod pools;
 pub mod reset;
 pub mod server;

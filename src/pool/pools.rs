@@ -15,9 +15,18 @@ use super::{
     budget::{Budget, Permit},
     login::{self, OpenError},
     reset,
-    server::{Greeting, PoolKey, ServerLink},
+    server::ServerLink,
 };
-use crate::{auth::Credentials, conf::Settings, event, net::Tls};
+use crate::{
+    auth::Credentials,
+    conf::Settings,
+    event,
+    net::Tls,
+    shared::{
+        greetings::{Greeting, Greetings},
+        identity::PoolKey,
+    },
+};
 
 /// The pools of one worker thread.
 #[derive(Debug)]
@@ -26,6 +35,7 @@ pub struct Pools {
     log: Logger,
     tls: Tls,
     budget: Budget,
+    greetings: Greetings,
     pools: RefCell<HashMap<PoolKey, Pool>>,
 }
 
@@ -35,8 +45,6 @@ struct Pool {
     parked: Vec<Parked>,
     /// Who waits for a connection of this pool, the first in line first.
     waiting: VecDeque<oneshot::Sender<ServerLink>>,
-    /// What a client of this pool is told at login, and when that was learnt.
-    greeting: Option<(Greeting, Instant)>,
 }
 
 #[derive(Debug)]
@@ -45,16 +53,19 @@ struct Parked {
     since: Instant,
 }
 
-/// How long the settings a server reported are told to new clients without asking a server anew.
-const GREETING_LIFE: Duration = Duration::from_secs(30);
-
 // === impl Pools ===
 
 impl Pools {
-    /// No connections yet. The budget is shared with the other workers.
+    /// No connections yet. Budget and greetings are shared with the other workers.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, log: Logger, budget: Budget, tls: Tls) -> Self {
-        Self { settings, log, budget, tls, pools: RefCell::default() }
+    pub fn new(
+        settings: Arc<Settings>,
+        log: Logger,
+        budget: Budget,
+        greetings: Greetings,
+        tls: Tls,
+    ) -> Self {
+        Self { settings, log, budget, greetings, tls, pools: RefCell::default() }
     }
 
     /// The settings in force.
@@ -115,7 +126,7 @@ impl Pools {
         let limit = self.settings.pool.connect_timeout;
         let node = &self.settings.nodes[key.node.index()];
         let link = login::open(key, node, &self.tls, credentials, permit, limit).await?;
-        self.learn_greeting(&link);
+        self.greetings.learn(&link.key, link.greeting());
         event!(self.log, Debug, ServerOpen, "opened a server connection";
             "node" => link.key.node.0, "user" => &link.key.identity.user,
             "database" => &link.key.identity.database);
@@ -125,9 +136,7 @@ impl Pools {
     /// What a client of this pool is told at login, where a server said it lately.
     #[must_use]
     pub fn greeting(&self, key: &PoolKey) -> Option<Greeting> {
-        let pools = self.pools.borrow();
-        let (greeting, learnt) = pools.get(key)?.greeting.as_ref()?;
-        (learnt.elapsed() < GREETING_LIFE).then(|| greeting.clone())
+        self.greetings.of(key)
     }
 
     /// Takes back a connection that nobody has used since it was opened or cleaned: for the first who
@@ -174,7 +183,7 @@ impl Pools {
         });
         match cleaned.await {
             Ok(Ok(())) => {
-                self.learn_greeting(&link);
+                self.greetings.learn(&link.key, link.greeting());
                 self.park(link);
             }
             Ok(Err(why)) => self.retired(&link, &why),
@@ -185,6 +194,7 @@ impl Pools {
     /// Closes the idle connections to a node, and forgets what it said.
     pub fn close_node(&self, node: NodeId) {
         self.pools.borrow_mut().retain(|key, _| key.node != node);
+        self.greetings.forget(node);
     }
 
     /// Closes what has been idle too long, has reached its age, or is not quiet any more. To be called
@@ -211,11 +221,8 @@ impl Pools {
                 self.retired(&parked.link, why);
                 false
             });
-            let fresh = |(_, learnt): &(_, Instant)| learnt.elapsed() < GREETING_LIFE;
             pool.waiting.retain(|waiter| !waiter.is_closed());
-            !pool.parked.is_empty()
-                || !pool.waiting.is_empty()
-                || pool.greeting.as_ref().is_some_and(fresh)
+            !pool.parked.is_empty() || !pool.waiting.is_empty()
         });
     }
 
@@ -230,12 +237,6 @@ impl Pools {
             drop(pools);
             self.retired(&parked.link, "another pool needs its room on the node");
         }
-    }
-
-    fn learn_greeting(&self, link: &ServerLink) {
-        let mut pools = self.pools.borrow_mut();
-        let pool = pools.entry(link.key.clone()).or_default();
-        pool.greeting = Some((link.greeting(), Instant::now()));
     }
 
     fn retired(&self, link: &ServerLink, why: &str) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
+
 /// PostgreSQL's `MAX_STARTUP_PACKET_LENGTH`: bytes of an untagged packet, its length word included.
 pub const MAX_PACKET_LENGTH: usize = 10_000;
 
@@ -35,11 +37,11 @@ pub enum Opening {
 
 /// What names a session to a cancel request: `BackendKeyData` of protocol 3.0 (four bytes of secret)
 /// or 3.2 (up to 256).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct CancelKey {
     /// The process id, or what stands for it.
     pub pid: u32,
-    /// The secret; compare it in constant time.
+    /// The secret; compare it in constant time, as the key itself does.
     pub secret: Box<[u8]>,
 }
 
@@ -209,6 +211,14 @@ impl Startup {
 }
 
 // === impl CancelKey ===
+
+impl PartialEq for CancelKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.pid == other.pid && self.secret.ct_eq(&other.secret).into()
+    }
+}
+
+impl Eq for CancelKey {}
 
 impl fmt::Debug for CancelKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,18 +1,17 @@
 //! What a session keeps of its client, whichever server connection it uses.
 
-use std::{rc::Rc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{io::AsyncWriteExt, time::timeout};
 
 use crate::{
     auth::Credentials,
     net::{Stream, stream::Outbox},
-    pool::{
-        parameters::Parameters,
-        server::{Greeting, Identity},
-    },
     protocol::{scan::Scanner, write},
-    shared::{census::Place, directory::Registration},
+    shared::{
+        census::Place, directory::Registration, greetings::Greeting, identity::Identity,
+        parameters::Parameters,
+    },
 };
 
 /// A logged-in client.
@@ -27,11 +26,11 @@ pub struct ClientLink {
     /// What the client has not taken yet.
     pub outbox: Outbox,
     /// Who it is.
-    pub identity: Rc<Identity>,
+    pub identity: Arc<Identity>,
     /// What we may use towards nodes on its behalf.
     pub credentials: Option<Credentials>,
     /// The settings it has been told of.
-    pub told: Rc<Parameters>,
+    pub told: Arc<Parameters>,
     /// Its cancel key.
     pub registration: Registration,
     /// Its place in the count of clients.
@@ -47,14 +46,14 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl ClientLink {
     /// Notes that the client is now told everything in `parameters`, and appends what it did not know.
-    pub fn tell(&mut self, parameters: &Rc<Parameters>) {
-        if Rc::ptr_eq(&self.told, parameters) {
+    pub fn tell(&mut self, parameters: &Arc<Parameters>) {
+        if Arc::ptr_eq(&self.told, parameters) {
             return;
         }
         for (name, value) in parameters.beyond(&self.told) {
             write::parameter_status(self.outbox.append(), name, value);
         }
-        self.told = Rc::clone(parameters);
+        self.told = Arc::clone(parameters);
     }
 
     /// Appends what a server of its pool tells at login.

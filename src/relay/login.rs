@@ -3,9 +3,9 @@
 //! All of it lives in one boxed future that is dropped afterwards, so that a session in its steady state
 //! stays small.
 
-use std::{io, rc::Rc};
+use std::{io, sync::Arc, time::Duration};
 
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::{
     candidate::Candidate,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     auth::{
-        ChannelBinding, ClientLogin, Credentials, Step, StoredSecret,
+        ChannelBinding, ClientLogin, Credentials, Step, StoredSecret, UserLookup,
         rules::{Attempt, Encryption, Origin},
     },
     conf::settings::AuthMethod,
@@ -25,11 +25,7 @@ use crate::{
         stream::Outbox,
         tls::{ClientSide, Start},
     },
-    pool::{
-        checkout::{self, Patience},
-        parameters::Parameters,
-        server::Identity,
-    },
+    pool::checkout::{self, Patience},
     protocol::{
         scan::{HEADER_LENGTH, Scanner},
         sqlstate,
@@ -40,6 +36,8 @@ use crate::{
     shared::{
         census::{Full, Place},
         directory::{LONG_SECRET, Registration, SHORT_SECRET, SessionId},
+        identity::Identity,
+        parameters::Parameters,
     },
 };
 
@@ -70,15 +68,9 @@ pub(super) enum Shut {
 /// How the session ended that never began.
 pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<ClientLink, Ending> {
     let mut door = Door { stream, inbox: Inbox::default() };
-    let limit = home.settings().listen.login_timeout;
-    let outcome = tokio::time::timeout(limit, admit(&mut door, session, home)).await;
-    let shut = match outcome {
-        Ok(Ok(admitted)) => return Ok(admitted.into_link(door)),
-        Ok(Err(shut)) => shut,
-        // PostgreSQL closes without a word when authentication_timeout runs out.
-        Err(_) => Shut::Silently(Ending::Refused {
-            reason: format!("not logged in within listen.login_timeout ({} ms)", limit.as_millis()),
-        }),
+    let shut = match admit(&mut door, session, home).await {
+        Ok(admitted) => return Ok(admitted.into_link(door)),
+        Err(shut) => shut,
     };
     let (error, ending) = match shut {
         Shut::Silently(ending) => return Err(ending),
@@ -93,7 +85,7 @@ pub async fn log_in(stream: Stream, session: SessionId, home: &Home) -> Result<C
 
 /// Who came in, before it is joined with its socket.
 struct Admitted {
-    identity: Rc<Identity>,
+    identity: Arc<Identity>,
     credentials: Option<Credentials>,
     registration: Registration,
     place: Place,
@@ -101,13 +93,20 @@ struct Admitted {
     outbox: Outbox,
 }
 
+/// What a client has of `listen.login_timeout`. Time in which we wait for a node is not the client's.
+struct Clock {
+    limit: Duration,
+    left: Duration,
+}
+
 async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admitted, Shut> {
-    let startup = startup(door, home).await?;
+    let mut clock = Clock::new(home.settings().listen.login_timeout);
+    let startup = clock.within(startup(door, home)).await?;
     let limits = &home.settings().limits;
     let mut place = home.census().enter(limits).map_err(full)?;
     let mut outbox = Outbox::default();
     let version = negotiate(&startup, &mut outbox);
-    let credentials = prove(door, &startup, home).await?;
+    let credentials = prove(door, &startup, home, &mut clock).await?;
     place.name(limits, &startup.user, &startup.database).map_err(full)?;
     write::authentication_ok(outbox.append());
 
@@ -118,7 +117,8 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
     let replication = startup.is_replication();
     let mut parameters = startup.parameters;
     parameters.sort_unstable();
-    let identity = Rc::new(Identity { user: startup.user, database: startup.database, parameters });
+    let identity =
+        Arc::new(Identity { user: startup.user, database: startup.database, parameters });
     Ok(Admitted { identity, credentials, registration, place, replication, outbox })
 }
 
@@ -188,6 +188,7 @@ async fn prove(
     door: &mut Door,
     startup: &Startup,
     home: &Home,
+    clock: &mut Clock,
 ) -> Result<Option<Credentials>, Shut> {
     let address = door.stream.peer_address().map_err(|_| Shut::Silently(Ending::NoSession))?;
     let candidate = Candidate {
@@ -209,8 +210,8 @@ async fn prove(
     if method != AuthMethod::Trust {
         candidate.check_throttle()?;
     }
-    let secret = secret_of(&candidate).await?;
-    exchange(door, &candidate, method, secret.as_ref()).await
+    let secret = secret_of(door, &candidate).await?;
+    clock.within(exchange(door, &candidate, method, secret.as_ref())).await
 }
 
 /// The authentication messages.
@@ -263,12 +264,28 @@ async fn exchange(
 }
 
 /// What is known about a user: the users file first, then the query on a node that answers.
-async fn secret_of(candidate: &Candidate<'_>) -> Result<Option<StoredSecret>, Shut> {
+async fn secret_of(
+    door: &mut Door,
+    candidate: &Candidate<'_>,
+) -> Result<Option<StoredSecret>, Shut> {
     let Candidate { user, home, .. } = *candidate;
     if let Some(secret) = home.users().find(user) {
         return Ok(Some(secret.clone()));
     }
     let Some(lookup) = home.lookup() else { return Ok(None) };
+    tokio::select! {
+        biased;
+        secret = look_up(lookup, candidate) => secret,
+        () = door.left() => Err(Shut::Silently(Ending::NoSession)),
+    }
+}
+
+/// Asks until a node answers, or `failover.hold_timeout` is over.
+async fn look_up(
+    lookup: &UserLookup,
+    candidate: &Candidate<'_>,
+) -> Result<Option<StoredSecret>, Shut> {
+    let Candidate { user, home, .. } = *candidate;
     let mut patience = Patience::new(home.settings().failover.hold_timeout);
     loop {
         let changed = home.topology().changed();
@@ -298,9 +315,37 @@ fn full(full: Full) -> Shut {
     Shut::With(error, full.to_string())
 }
 
+// === impl Clock ===
+
+impl Clock {
+    fn new(limit: Duration) -> Self {
+        Self { limit, left: limit }
+    }
+
+    /// Has a part of the login end in the time that is left.
+    async fn within<T>(&mut self, part: impl Future<Output = Result<T, Shut>>) -> Result<T, Shut> {
+        let begun = Instant::now();
+        let outcome = tokio::time::timeout(self.left, part).await;
+        self.left = self.left.saturating_sub(begun.elapsed());
+        // PostgreSQL closes without a word when authentication_timeout runs out.
+        outcome.unwrap_or_else(|_| {
+            let limit = self.limit.as_millis();
+            let reason = format!("not logged in within listen.login_timeout ({limit} ms)");
+            Err(Shut::Silently(Ending::Refused { reason }))
+        })
+    }
+}
+
 // === impl Door ===
 
 impl Door {
+    /// Returns when the client leaves. Once it has sent something more, that is not to be seen.
+    async fn left(&mut self) {
+        if self.inbox.peek(&mut self.stream).await.is_ok() {
+            std::future::pending().await
+        }
+    }
+
     /// "No" to a request for encryption.
     async fn decline(&mut self) -> Result<(), Shut> {
         self.send(b"N").await
@@ -373,7 +418,7 @@ impl Admitted {
             outbox: self.outbox,
             identity: self.identity,
             credentials: self.credentials,
-            told: Rc::new(Parameters::default()),
+            told: Arc::new(Parameters::default()),
             registration: self.registration,
             place: self.place,
             replication: self.replication,

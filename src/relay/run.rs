@@ -10,6 +10,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -214,7 +215,7 @@ impl<'s> Relay<'s> {
                         server::PARAMETER_STATUS => match ParameterStatus::parse(body) {
                             Ok(report) => {
                                 server.reported(report.name, report.value);
-                                client.told = Rc::clone(&server.parameters);
+                                client.told = Arc::clone(&server.parameters);
                             }
                             Err(error) => break Some(error.to_string()),
                         },

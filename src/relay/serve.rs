@@ -27,12 +27,13 @@ use crate::{
     pool::{
         checkout::{self, CheckoutError},
         pools::Pools,
-        server::{PoolKey, ServerLink},
+        server::ServerLink,
     },
     protocol::{tag, write},
     shared::{
         census::Census,
         directory::{CancelAsked, Directory, Registration, SessionId},
+        identity::PoolKey,
         local::LocalTopology,
         throttle::Throttle,
     },
@@ -112,7 +113,8 @@ async fn admit(
     let tls = client.stream.tls();
     event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
         "user" => &client.identity.user, "database" => &client.identity.database,
-        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()));
+        "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()),
+        "certificate" => client.stream.peer_common_name());
     if client.replication {
         return Err(replicate(client, home, control).await);
     }
@@ -142,12 +144,12 @@ struct Parting {
     ending: Ending,
 }
 
-/// Tells a new client what PostgreSQL tells: notices, settings, cancel key, ready for query. The first two
-/// are what a server of its pool said lately; where none did, one is asked, and stays idle for the
+/// Tells a new client what PostgreSQL tells: notices, settings, cancel key, ready for query. The first
+/// two are what a server of its pool said lately; where none did, one is asked, and stays idle for the
 /// client's first statement.
 async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
     let known = checkout::primary(&home.topology().current()).and_then(|node| {
-        home.0.pools.greeting(&PoolKey { identity: Rc::clone(&client.identity), node })
+        home.0.pools.greeting(&PoolKey { identity: Arc::clone(&client.identity), node })
     });
     let greeting = match known {
         Some(greeting) => greeting,
@@ -196,7 +198,7 @@ async fn take(
     control: &Control,
 ) -> Result<ServerLink, Parting> {
     control.is_now(Phase::Waiting, true);
-    let identity = Rc::clone(&client.identity);
+    let identity = Arc::clone(&client.identity);
     let credentials = client.credentials.clone();
     let taken = checkout::take(&home.0.pools, home.topology(), &identity, credentials.as_ref());
     let mut taken = std::pin::pin!(taken);

@@ -19,6 +19,7 @@ pub struct Meddler {
     address: SocketAddr,
     begun: Arc<RwLock<Vec<[u8; 8]>>>,
     answer: Arc<RwLock<Option<Vec<u8>>>>,
+    later: Arc<RwLock<Vec<u8>>>,
 }
 
 // === impl Meddler ===
@@ -28,7 +29,8 @@ impl Meddler {
     pub fn before(target: Option<u16>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let meddler = Self { address, begun: Arc::default(), answer: Arc::default() };
+        let meddler =
+            Self { address, begun: Arc::default(), answer: Arc::default(), later: Arc::default() };
         let accepting = meddler.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -48,6 +50,12 @@ impl Meddler {
         *self.answer.write().unwrap() = bytes.map(<[u8]>::to_vec);
     }
 
+    /// The same, and these bytes once the peer has said something more.
+    pub fn answer_later(&self, bytes: &[u8], later: &[u8]) {
+        self.answer(Some(bytes));
+        *self.later.write().unwrap() = later.to_vec();
+    }
+
     /// The first eight bytes of every connection so far.
     pub fn begun(&self) -> Vec<[u8; 8]> {
         self.begun.read().unwrap().clone()
@@ -61,6 +69,10 @@ impl Meddler {
         self.begun.write().unwrap().push(first);
         if let Some(answer) = self.answer.read().unwrap().clone() {
             let _ = client.write_all(&answer);
+            let later = self.later.read().unwrap().clone();
+            if !later.is_empty() && client.read_exact(&mut [0]).is_ok() {
+                let _ = client.write_all(&later);
+            }
             let _ = client.shutdown(Shutdown::Write);
             let _ = client.read_to_end(&mut Vec::new());
             return;

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports, reason = "every test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+pub mod knock;
 pub mod meddler;
 pub mod program;
 pub mod proxy;

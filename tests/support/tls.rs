@@ -186,6 +186,7 @@ impl Read for Dripping {
 }
 
 impl Write for Dripping {
+    #[allow(clippy::disallowed_methods, reason = "a slow client is one that sleeps")]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.pauses > 0 {
             self.pauses -= 1;

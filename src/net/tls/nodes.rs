@@ -125,7 +125,7 @@ impl NodeSide {
         let stream = TlsConnector::from(Arc::clone(&self.connector))
             .connect(name, stream)
             .await
-            .map_err(NodeTlsError::Handshake)?;
+            .map_err(NodeTlsError::of_handshake)?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let end_point = shown.and_then(|shown| certificate::server_end_point(shown));
         let name =
@@ -156,7 +156,7 @@ impl Tls {
         match (side.ask(&mut stream).await?, side.mode) {
             (true, TlsMode::Prefer) => match side.handshake(stream, node).await {
                 // As libpq does: where TLS does not come about, do without.
-                Err(NodeTlsError::Handshake(_)) => Ok(net::connect(node).await?),
+                Err(_) => Ok(net::connect(node).await?),
                 secured => secured,
             },
             (true, _) => side.handshake(stream, node).await,
@@ -167,6 +167,17 @@ impl Tls {
 }
 
 // === impl NodeTlsError ===
+
+impl NodeTlsError {
+    /// What rustls objects to, told apart from a connection that was lost meanwhile: that is no reason
+    /// to distrust the node.
+    fn of_handshake(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Handshake(error),
+            _ => Self::Io(error),
+        }
+    }
+}
 
 impl From<NodeTlsError> for io::Error {
     fn from(error: NodeTlsError) -> Self {
