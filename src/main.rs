@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(&arguments).into(),
         Command::Check(arguments) => cli::check(&arguments).into(),
         Command::Lab(arguments) => lab::run(&arguments),
+        Command::Replay(arguments) => cli::replay(&arguments).into(),
     }
 }
 

@@ -17,7 +17,7 @@ const MEGABYTE: usize = 1024 * 1024;
 /// What the proxy's memory may grow by, whatever passes through, in kB.
 const FLAT: usize = 4_000;
 
-/// Runs something and returns by how much the proxy's memory peaked above what it was, in kB.
+/// By how much the proxy's memory peaks above what it was.
 struct Growth<'s> {
     stage: &'s Stage,
     before: usize,
@@ -33,7 +33,8 @@ impl<'s> Growth<'s> {
     }
 
     #[track_caller]
-    fn is_flat(self, what: &str) {
+    #[expect(clippy::print_stdout, reason = "a measurement, for whoever wants to see it")]
+    fn demand_flat(self, what: &str) {
         let peak = self.stage.proxy.memory("VmHWM");
         let growth = peak.saturating_sub(self.before);
         println!("{what}: {} kB before, peak {peak} kB, growth {growth} kB", self.before);
@@ -61,7 +62,7 @@ async fn a_hundred_megabytes_are_copied_in_and_out_with_flat_memory() {
         }
     }
     let rows = sink.finish().await.unwrap();
-    growth.is_flat("COPY in of 100 MB");
+    growth.demand_flat("COPY in of 100 MB");
     assert_eq!(rows as usize, copies * 5_000);
 
     let growth = Growth::measure(&stage).await;
@@ -72,7 +73,7 @@ async fn a_hundred_megabytes_are_copied_in_and_out_with_flat_memory() {
         assert!(piece == line.as_bytes(), "{piece:?}");
         bytes += piece.len();
     }
-    growth.is_flat("COPY out of 100 MB");
+    growth.demand_flat("COPY out of 100 MB");
     assert_eq!(bytes, whole);
     assert_eq!(value(&client, "SELECT 'alive'").await, "alive");
 }
@@ -92,7 +93,7 @@ async fn a_client_that_stops_reading_fills_nobodys_memory() {
     // Others are not.
     let other = connect(&stage.proxied(Login::App)).await;
     assert_eq!(value(&other, "SELECT 'served'").await, "served");
-    growth.is_flat("100 MB for a client that does not read");
+    growth.demand_flat("100 MB for a client that does not read");
     let said = wire.until(b'Z');
     assert_eq!(said.len(), 100_004);
     assert_eq!(said[100_002..], ["complete COPY 100000", "ready I"]);
@@ -131,7 +132,7 @@ async fn a_server_that_stops_reading_fills_nobodys_memory() {
         quiet == 20
     });
     assert!(sent < 30 * MEGABYTE, "{sent} bytes were taken in for a server that reads nothing");
-    growth.is_flat("COPY in that waits for a lock");
+    growth.demand_flat("COPY in that waits for a lock");
     client.batch_execute("COMMIT").await.unwrap();
     support::await_condition("the rest to be taken", || {
         push(&mut sent);
@@ -151,24 +152,24 @@ async fn a_statement_and_a_value_of_fifty_megabytes_pass_with_flat_memory() {
     let growth = Growth::measure(&stage).await;
     let sql = format!("SELECT length('{}')", "x".repeat(fifty));
     assert_eq!(value(&client, &sql).await, fifty.to_string());
-    growth.is_flat("a simple statement of 50 MB");
+    growth.demand_flat("a simple statement of 50 MB");
 
     let growth = Growth::measure(&stage).await;
     let text = "y".repeat(fifty);
     let row = client.query_one("SELECT md5($1), length($1)", &[&text]).await.unwrap();
     assert_eq!(row.get::<_, i32>(1) as usize, fifty);
-    growth.is_flat("a parameter of 50 MB");
+    growth.demand_flat("a parameter of 50 MB");
 
     let growth = Growth::measure(&stage).await;
     let row = client.query_one("SELECT repeat('z', $1)", &[&(fifty as i32)]).await.unwrap();
     let text: &str = row.get(0);
     assert!(text.len() == fifty && text.bytes().all(|byte| byte == b'z'));
-    growth.is_flat("a value of 50 MB");
+    growth.demand_flat("a value of 50 MB");
 
     let growth = Growth::measure(&stage).await;
     let error = client.simple_query(&format!("SELECT '{}' not sql", "x".repeat(fifty))).await;
     assert!(error.is_err());
-    growth.is_flat("a statement of 50 MB that fails");
+    growth.demand_flat("a statement of 50 MB that fails");
     assert_eq!(value(&client, "SELECT 'alive'").await, "alive");
 }
 
@@ -191,7 +192,7 @@ async fn two_hundred_sessions_come_and_go_without_a_trace() {
     let growth = Growth::measure(&stage).await;
     let files = stage.proxy.open_files();
     round(20);
-    growth.is_flat("200 sessions");
+    growth.demand_flat("200 sessions");
     stage.await_true(kept);
     support::await_condition("the sockets to be closed", || stage.proxy.open_files() <= files);
 }

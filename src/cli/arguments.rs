@@ -8,6 +8,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    cli::ReplayArguments,
     conf::{Flag, Sources},
     lab,
 };
@@ -34,6 +35,9 @@ pub enum Command {
     Check(CheckArguments),
     /// Three real PostgreSQL nodes with the proxy in front of them, to try and to break
     Lab(lab::Args),
+    /// Show what a recorded history of events made the failover machine decide
+    #[command(after_help = EXIT_CODES)]
+    Replay(ReplayArguments),
 }
 
 /// `understudy check`
@@ -79,6 +83,7 @@ impl Arguments {
         match self.command {
             None => Command::Run(self.configuration),
             Some(Command::Lab(lab)) => Command::Lab(lab),
+            Some(Command::Replay(replay)) => Command::Replay(replay),
             Some(Command::Run(own)) => Command::Run(own.over(self.configuration)),
             Some(Command::Check(CheckArguments { show, configuration })) => {
                 let configuration = configuration.over(self.configuration);

@@ -144,8 +144,8 @@ struct Parting {
     ending: Ending,
 }
 
-/// Tells a new client what PostgreSQL tells: notices, settings, cancel key, ready for query. The first
-/// two are what a server of its pool said lately; where none did, one is asked, and stays idle for the
+/// Tells a new client what PostgreSQL tells: notices, settings, cancel key, ready for query. The first two
+/// are what a server of its pool said lately; where none did, one is asked, and stays idle for the
 /// client's first statement.
 async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
     let known = checkout::primary(&home.topology().current()).and_then(|node| {

@@ -1,4 +1,4 @@
-//! What servers said at login lately, so that a client can be greeted without one: by pool, over all
+//! What servers told lately at login, so that a client can be greeted without one: by pool, over all
 //! workers.
 
 use std::{sync::Arc, time::Duration};
@@ -9,6 +9,10 @@ use tokio::time::Instant;
 
 use super::{identity::PoolKey, parameters::Parameters};
 
+/// The greetings, shared by all workers.
+#[derive(Clone, Debug, Default)]
+pub struct Greetings(Arc<DashMap<PoolKey, Learnt>>);
+
 /// What a client is told at login by a server of its pool.
 #[derive(Clone, Debug)]
 pub struct Greeting {
@@ -18,28 +22,24 @@ pub struct Greeting {
     pub notices: Arc<[u8]>,
 }
 
-/// The greetings, shared by all workers.
-#[derive(Clone, Debug, Default)]
-pub struct Greetings(Arc<DashMap<PoolKey, Learnt>>);
-
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Learnt {
     greeting: Greeting,
     at: Instant,
 }
 
-/// How long a greeting is told to new clients without asking a server anew.
+/// How long a report is told to new clients without asking a server anew.
 const LIFE: Duration = Duration::from_secs(30);
 
 // === impl Greetings ===
 
 impl Greetings {
-    /// Notes what a server of this pool says.
+    /// Notes what a server of this pool tells.
     pub fn learn(&self, key: &PoolKey, greeting: Greeting) {
         self.0.insert(key.clone(), Learnt { greeting, at: Instant::now() });
     }
 
-    /// What a server of this pool said, where one did lately.
+    /// What a server of this pool told, where one did lately.
     #[must_use]
     pub fn of(&self, key: &PoolKey) -> Option<Greeting> {
         self.0.get(key).filter(|learnt| learnt.is_fresh()).map(|learnt| learnt.greeting.clone())

@@ -86,6 +86,13 @@ impl fmt::Display for NodeId {
     }
 }
 
+// === helpers ===
+
+/// The ids of `count` nodes.
+pub(crate) fn ids(count: usize) -> impl Iterator<Item = NodeId> {
+    (0..u16::try_from(count).unwrap_or(u16::MAX)).map(NodeId)
+}
+
 // === impl Role ===
 
 impl fmt::Display for Role {

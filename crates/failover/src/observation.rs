@@ -8,7 +8,8 @@ use crate::{Lsn, Millis, NodeId, SystemIdentifier, Timeline};
 pub struct RoleObservation {
     /// Who answered.
     pub node: NodeId,
-    /// When the answer arrived.
+    /// When it was asked: what it says was true then or later. (Not when the answer arrived: positions
+    /// count only from the moment at which nothing was written any more.)
     pub at: Millis,
     /// The cluster it belongs to.
     pub system_identifier: SystemIdentifier,
