@@ -95,6 +95,12 @@ fn newer_minor_versions_and_unknown_protocol_options_are_negotiated() {
     let options = [("_pq_.shiny", "1"), ("_pq_.new", "2")];
     let expected = "negotiate [0, 3, 0, 0, 0, 0, 0, 2] [\"_pq_.shiny\", \"_pq_.new\"]";
     assert_eq!(told(V3_0, &options), [expected, short]);
+    // It comes before the client is asked for anything.
+    for port in [stage.cluster.node(0).port(), stage.proxy.port()] {
+        let mut wire = Wire::open(port);
+        wire.send(&startup(V3_0 | 9999, &[("user", "app"), ("database", "app")]));
+        assert_eq!(wire.next().unwrap().tag, b'v', "port {port}");
+    }
 }
 
 #[test]

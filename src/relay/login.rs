@@ -104,10 +104,10 @@ async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admit
     let startup = clock.within(startup(door, home)).await?;
     let limits = &home.settings().limits;
     let mut place = home.census().enter(limits).map_err(full)?;
-    let mut outbox = Outbox::default();
-    let version = negotiate(&startup, &mut outbox);
+    let version = clock.within(negotiate(door, &startup)).await?;
     let credentials = prove(door, &startup, home, &mut clock).await?;
     place.name(limits, &startup.user, &startup.database).map_err(full)?;
+    let mut outbox = Outbox::default();
     write::authentication_ok(outbox.append());
 
     let length = if version.minor >= 2 { LONG_SECRET } else { SHORT_SECRET };
@@ -174,13 +174,15 @@ async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
     }
 }
 
-/// The version to speak, and NegotiateProtocolVersion where the client must be told.
-fn negotiate(startup: &Startup, outbox: &mut Outbox) -> Version {
+/// The version to speak. Where the client must be told, it is told before anything else.
+async fn negotiate(door: &mut Door, startup: &Startup) -> Result<Version, Shut> {
     let version = startup.version.min(NEWEST);
     if version < startup.version || !startup.protocol_options.is_empty() {
-        write::negotiate_version(outbox.append(), version, &startup.protocol_options);
+        let mut bytes = Vec::new();
+        write::negotiate_version(&mut bytes, version, &startup.protocol_options);
+        door.send(&bytes).await?;
     }
-    version
+    Ok(version)
 }
 
 /// Has the client prove who it is, in the way the rules say.
