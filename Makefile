@@ -4,12 +4,13 @@
 #   make test    every test, real nodes and clients included; formatting and lints first
 #   make check   formatting and lints
 #   make bench   the cost of a hop, beside direct PostgreSQL and PgBouncer; BENCH="--rounds 3" for a short one
+#   make fuzz    looks for inputs that break us, guided by coverage; MINUTES=10 for each of the targets
 #   make sim     replays one simulated history of failovers: SEED=n
 #   make compat  public test suites, straight and through understudy; COMPAT="asyncpg regress" for some
 
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 
-.PHONY: lab test check bench sim compat
+.PHONY: lab test check bench sim compat fuzz
 
 lab:
 	@scripts/setup lab
@@ -38,3 +39,11 @@ bench:
 SEED ?= 1
 sim:
 	cargo run -p simulate --release -- --seed $(SEED)
+
+# Minutes per target.
+MINUTES ?= 10
+fuzz:
+	@scripts/setup fuzz
+	@for target in startup frames logins files; do \
+		cargo +nightly fuzz run $$target -- -max_total_time=$$(($(MINUTES) * 60)) || exit 1; \
+	done
