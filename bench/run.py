@@ -82,7 +82,9 @@ class Bench:
         folder = self.folder / "pgbouncer"
         folder.mkdir()
         users = folder / "users"
-        users.write_text(f'"app" "{self.password}"\n')
+        # The same verifier that understudy looks up: with the password PgBouncer would derive the keys anew
+        # for every login.
+        users.write_text(f'"app" "{self.verifier()}"\n')
         ini = folder / "pgbouncer.ini"
         ini.write_text(
             f"[databases]\napp = host=127.0.0.1 port={self.node_port} dbname=app\n[pgbouncer]\n"
@@ -101,6 +103,16 @@ class Bench:
         self.processes.append(process)
         self.pids["pgbouncer"] = process.pid
         wait_for("pgbouncer's start", lambda: accepts(self.ports["pgbouncer"]))
+
+    def verifier(self):
+        config = (self.lab_dir / "understudy.toml").read_text()
+        password = Path(re.search(r'^password_file = "(.*)"', config, re.M)[1]).read_text().strip()
+        out = subprocess.run(
+            ["psql", "-h", "127.0.0.1", "-p", str(self.node_port), "-U", "understudy", "-d", "postgres", "-XAtc",
+             "SELECT secret FROM understudy.user_lookup('app')"],
+            env={**os.environ, "PGPASSWORD": password}, check=True, capture_output=True, text=True,
+        )
+        return out.stdout.strip()
 
     def pgbench(self, who, *arguments, check=True):
         env = {**os.environ, "PGPASSWORD": self.password}
