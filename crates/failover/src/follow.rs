@@ -175,9 +175,12 @@ impl Machine {
         }
     }
 
-    /// Whether a standby has WAL that the promoted one never had.
+    /// Whether a standby has WAL that the promoted one never had. On the new timeline it has the new
+    /// primary's, however far that goes.
     fn is_beyond(&self, id: NodeId, position: Option<Lsn>) -> bool {
-        let own = self.cluster.node(id).seen.as_ref().filter(|seen| !seen.writes());
+        let newest = self.cluster.lineage.map(|lineage| lineage.timeline);
+        let own = self.cluster.node(id).seen.as_ref();
+        let own = own.filter(|seen| !seen.writes() && Some(seen.timeline) != newest);
         let own = own.and_then(|seen| seen.position());
         self.cluster.in_service(id) && position.is_some() && own > position
     }

@@ -212,8 +212,11 @@ impl Machine {
         // With no bound set, a promotion that came to nothing is still noticed: see `settled`.
         let over = until.is_some_and(|until| turn.now >= until);
         // A search without a bound ends when an operator wants something else.
-        let over = over || until.is_none() && !self.waiting.is_empty();
-        if over && (turn.now >= settled || candidate.is_none()) {
+        let unwanted = until.is_none() && !self.waiting.is_empty();
+        // Of our own promotion it is known how long it may still come true; a command's search has
+        // its bound and no other.
+        let settled = turn.now >= settled || candidate.is_none() || over && !builtin;
+        if (over || unwanted) && settled {
             turn.say(Sentence::SearchExpired { after: self.settings.timeouts.search });
             self.bereave(turn, Refusal::NotFound);
         }

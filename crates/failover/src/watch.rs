@@ -8,6 +8,7 @@ use crate::candidate::{self, Terms};
 use crate::machine::{Machine, Turn};
 use crate::phase::{Goal, Phase};
 use crate::roles::{self, Standing, claim, standing};
+use crate::suspicion::{self, Verdict};
 use crate::{Cause, Claim, Millis, Mode, NodeId, Promote, Reason, Refusal, Role, Sentence};
 use crate::{Sessions, Status};
 
@@ -47,9 +48,7 @@ impl Machine {
             .collect();
         self.cut_off_all(turn, &nodes);
         self.lift_quarantine(turn);
-        let may = self.may_write(primary, turn.now)
-            && (self.settings.allows_failover(primary)
-                || self.cluster.node(primary).suspicion.since.is_none());
+        let may = self.may_write(primary, turn.now) && !self.lost_in_place(primary, turn.now);
         if may {
             // It may have been promoted anew, by hand and after a repair.
             self.take_lineage(primary);
@@ -66,6 +65,15 @@ impl Machine {
         for id in self.cluster.ids().filter(|id| *id != primary) {
             self.tend(turn, id);
         }
+    }
+
+    /// Whether a node counts as lost and keeps its seat nevertheless, because it may not be failed over.
+    fn lost_in_place(&self, node: NodeId, now: Millis) -> bool {
+        !self.settings.allows_failover(node)
+            && matches!(
+                suspicion::verdict(&self.cluster, &self.settings, node, now),
+                Verdict::Lost(_)
+            )
     }
 
     /// Whether another node has taken the seat, or its holder has left it.
