@@ -130,14 +130,14 @@ impl Machine {
             Stage::Hook if self.run.as_ref().is_some_and(Run::automatic) && !self.quorum => {
                 self.bereave(turn, Refusal::NoQuorum);
             }
-            Stage::Hook if stop => self.give_up(turn, Refusal::CommandFailed),
+            Stage::Hook if stop => self.stop(turn),
             Stage::Hook => {
                 self.commit_to(candidate);
                 self.promote_by(turn, candidate, Stage::Promotion, Job::Promote(candidate));
             }
             Stage::Promotion if self.settings.mode != Mode::Streaming => {
                 if stop {
-                    self.give_up(turn, Refusal::CommandFailed);
+                    self.stop(turn);
                 } else {
                     self.found(turn, candidate);
                 }
@@ -205,7 +205,7 @@ impl Machine {
                 return;
             }
             if failed && !builtin && self.settings.on_failure == OnFailure::Stop {
-                self.give_up(turn, Refusal::CommandFailed);
+                self.stop(turn);
                 return;
             }
         }
@@ -250,6 +250,7 @@ impl Machine {
         self.cluster.primary = Some(node);
         self.cluster.pending.clear();
         self.hooked = None;
+        self.stopped = false;
         self.cluster.set(node, Status::Up, None, turn.now);
         self.cluster.node_mut(node).role = Role::Primary;
         if let Some(old) = old.filter(|_| changed) {
@@ -355,12 +356,19 @@ impl Machine {
         self.cluster.set(old, Status::Up, None, turn.now);
         self.cluster.pending.clear();
         self.hooked = None;
+        self.stopped = false;
         self.cluster.granted = self.may_write(old, turn.now);
         self.enter(Phase::Steady);
         self.publish(turn, None, Sessions::None);
         turn.say(Sentence::GoneBack { node: old, refusal });
         self.save(turn);
         turn.answer(run.askers, Err(refusal.unwrap_or(Refusal::PrimaryReturned { node: old })));
+    }
+
+    /// A command failed and is obeyed: what it was to make safe is not done without it, now or later.
+    fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.stopped = true;
+        self.give_up(turn, Refusal::CommandFailed);
     }
 
     /// Nobody is promoted. Back to the old primary where it lives, else to listening.

@@ -9,7 +9,9 @@ use crate::machine::{Machine, Turn};
 use crate::phase::{Goal, Phase};
 use crate::roles::{self, Standing, claim, standing};
 use crate::suspicion::{self, Verdict};
-use crate::{Cause, Claim, Millis, Mode, NodeId, Promote, Reason, Refusal, Role, Sentence};
+use crate::{
+    Cause, Claim, Millis, Mode, NodeId, OnFailure, Promote, Reason, Refusal, Role, Sentence,
+};
 use crate::{Sessions, Status};
 
 impl Machine {
@@ -298,6 +300,10 @@ impl Machine {
         if self.settings.promote == Promote::Observe || self.settings.always_primary().is_some() {
             return;
         }
+        if self.obeys_failed_command() {
+            self.refuse_once(turn, Refusal::CommandFailed);
+            return;
+        }
         let max_age = self.settings.timeouts.evidence_max_age;
         let in_recovery =
             self.cluster.fresh(old, turn.now, max_age).is_some_and(|seen| !seen.writes());
@@ -322,6 +328,11 @@ impl Machine {
                 self.refuse_once(turn, refusal);
             }
         }
+    }
+
+    /// Whether a command failed for this loss and is obeyed. Settings that say `continue` end that.
+    fn obeys_failed_command(&self) -> bool {
+        self.stopped && self.settings.on_failure == OnFailure::Stop
     }
 
     /// Without a primary, standbys of the last one may serve reads, and may be promoted.
@@ -364,6 +375,7 @@ impl Machine {
                 && (self.cluster.in_service(*id)
                     || node.alive.is_some_and(|alive| alive > node.since))
         };
+        let stopped = self.obeys_failed_command();
         let last = self.cluster.primary.filter(|id| {
             serving(id)
                 && (candidate::may_return(self.cluster.node(*id).reason)
@@ -375,7 +387,7 @@ impl Machine {
                 && (self.settings.mode == Mode::Raw || self.cluster.node(*id).role != Role::Standby)
         });
         let next = if self.settings.mode == Mode::Raw { lowest.or(last) } else { last.or(lowest) };
-        let Some(next) = next else { return };
+        let Some(next) = next.filter(|next| !stopped || Some(*next) == last) else { return };
         if self.believable(next, turn.now) {
             self.found(turn, next);
         }
