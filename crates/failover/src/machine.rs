@@ -192,6 +192,9 @@ impl Machine {
             Event::RolesObserved { observations } => {
                 let settle = self.settings.timeouts.settle;
                 for observation in observations {
+                    if !self.knows(observation.node) {
+                        continue;
+                    }
                     let (node, at) = (observation.node, observation.at.min(now));
                     suspicion::testified(&mut self.cluster, &observation);
                     if self.cluster.observe(observation, now, settle) {

@@ -60,7 +60,7 @@ impl Machine {
         // How the cluster is replicated cannot change under a running proxy.
         settings.mode = self.settings.mode;
         let count = settings.nodes.len();
-        if self.cluster.granted
+        if matches!(self.phase, Phase::Steady)
             && let Some(node) = self.cluster.primary.filter(|primary| primary.index() >= count)
         {
             turn.say(Sentence::SettingsRefused { node });

@@ -90,10 +90,7 @@ impl Machine {
             self.found(turn, candidate);
             return;
         }
-        if self.settings.promote == Promote::Command
-            && !runs_command
-            && self.settings.mode == Mode::Streaming
-        {
+        if self.settings.promote == Promote::Command && !runs_command {
             turn.say(Sentence::NothingPromotes);
             self.look_for_primary(turn, Some(candidate), Outcome::Failed { code: None });
             return;

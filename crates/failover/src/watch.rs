@@ -181,7 +181,6 @@ impl Machine {
             Standing::Follower if status == Status::Up => {}
             Standing::Follower => {
                 if self.settings.returns.auto_failback
-                    && roles::answered_since(&self.cluster, id)
                     && turn.now.since(since) >= self.return_wait(id)
                 {
                     self.cluster.node_mut(id).returned = Some(turn.now);
@@ -358,7 +357,6 @@ impl Machine {
         } else if matches!(status, Status::Down | Status::Fenced)
             && self.settings.returns.auto_failback
             && candidate::may_return(reason)
-            && roles::answered_since(&self.cluster, id)
             && turn.now.since(since) >= self.return_wait(id)
         {
             self.cluster.node_mut(id).returned = Some(turn.now);
