@@ -93,8 +93,12 @@ impl Machine {
             let until = Millis(now.0 + self.settings.timeouts.verify);
             Step::Verifying { since: now, until }
         };
+        self.turn_to(Some(Pursuit { follower, step }));
+    }
+
+    fn turn_to(&mut self, pursuit: Option<Pursuit>) {
         if let Phase::Following(following) = &mut self.phase {
-            following.current = Some(Pursuit { follower, step });
+            following.current = pursuit;
         }
     }
 
@@ -122,17 +126,13 @@ impl Machine {
                 turn.say(Sentence::FollowCommand { node });
                 Step::Commanding(self.send(turn, follow_command(node, primary, old)))
             };
-            if let Phase::Following(following) = &mut self.phase {
-                following.current = Some(Pursuit { follower, step });
-            }
+            self.turn_to(Some(Pursuit { follower, step }));
             return;
         }
     }
 
     fn followed(&mut self, turn: &mut Turn<'_>, node: NodeId) {
-        if let Phase::Following(following) = &mut self.phase {
-            following.current = None;
-        }
+        self.turn_to(None);
         turn.say(Sentence::Follows { node });
         if self.cluster.node(node).status != Status::Up {
             self.admit(turn, node);

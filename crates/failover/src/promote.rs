@@ -332,7 +332,6 @@ impl Machine {
             self.cluster.set(old, Status::Down, Some(Reason::Operator), now);
         } else if self.settings.mode == Mode::Streaming
             && !matches!(self.cluster.node(old).reason, Some(Reason::Operator | Reason::Stranger))
-            && self.cluster.node(old).status != Status::Unused
         {
             let standing = roles::standing(&self.cluster, &self.settings, old, now);
             if standing != roles::Standing::Follower {
