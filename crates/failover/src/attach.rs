@@ -90,7 +90,6 @@ impl Machine {
         if known.seen.as_ref().is_none_or(|seen| seen.at <= attaching.since) {
             return Err(None);
         }
-        let primary = self.cluster.primary.filter(|id| *id != node);
         match standing(&self.cluster, &self.settings, node, now) {
             Standing::Unseen => Err(None),
             Standing::Stranger => Err(Some(Refusal::Stranger { node })),
@@ -105,7 +104,6 @@ impl Machine {
                         Err(Some(Refusal::SecondPrimary { node, timeline }))
                     }
                 }
-                Phase::Steady if primary.is_none() => Ok(()),
                 _ => Err(Some(Refusal::SecondPrimary { node, timeline })),
             },
             Standing::Follower => Ok(()),

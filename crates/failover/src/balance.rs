@@ -85,6 +85,16 @@ mod tests {
     }
 
     #[test]
+    fn the_primary_is_never_behind() {
+        let topology = topology(&[Status::Up; 2], Some(0));
+        let readers = [Reader { weight: 1, behind: None }, reader(1, 5_000)];
+        for random in 0..4 {
+            let node = load_balancing_node(&topology, &readers, Some(100), random);
+            assert_eq!(node, Some(NodeId(0)));
+        }
+    }
+
+    #[test]
     fn only_nodes_in_service_serve() {
         let statuses = [Status::Down, Status::Fenced, Status::Quarantined];
         let topology = topology(&statuses, None);

@@ -70,7 +70,7 @@ pub(crate) fn best(
     terms: Terms<'_>,
 ) -> Result<Choice, Refusal> {
     if settings.mode != Mode::Streaming {
-        return lowest(cluster, settings, terms);
+        return lowest(cluster, settings);
     }
     if cluster.lineage.is_none() && !terms.force {
         return Err(Refusal::UnknownLineage);
@@ -185,9 +185,6 @@ fn confirmed_somewhere(
     else {
         return Ok(());
     };
-    if Some(synchrony.node) != cluster.primary {
-        return Ok(());
-    }
     // Who was not connected when the primary was last asked cannot have been the only one to
     // confirm what came later, and what came before is below the high-water mark.
     let complete = choice.loss == Some(0);
@@ -223,19 +220,13 @@ fn confirmed_somewhere(
 }
 
 /// Without streaming replication the lowest-numbered live node takes over.
-fn lowest(cluster: &Cluster, settings: &Settings, terms: Terms<'_>) -> Result<Choice, Refusal> {
+fn lowest(cluster: &Cluster, settings: &Settings) -> Result<Choice, Refusal> {
     let mut live = cluster.ids().filter(|id| {
         cluster.node(*id).status == Status::Up
-            && !terms.not.contains(id)
-            && terms.named.is_none_or(|named| named == *id)
             && (settings.mode == Mode::Raw || cluster.node(*id).role != Role::Standby)
     });
     let Some(node) = live.next() else { return Err(Refusal::NoCandidate) };
-    let rule = match live.next() {
-        _ if terms.named.is_some() => Rule::Named,
-        None => Rule::Only,
-        Some(_) => Rule::Id,
-    };
+    let rule = live.next().map_or(Rule::Only, |_| Rule::Id);
     Ok(Choice { node, position: None, loss: None, rule })
 }
 

@@ -216,10 +216,8 @@ impl Cluster {
     /// Notes an answer. An answer older than the one held says nothing new.
     pub fn observe(&mut self, observation: RoleObservation, now: Millis, settle: u64) -> bool {
         let id = observation.node;
-        let Some(node) = self.nodes.get_mut(id.index()) else { return false };
-        if node.status == Status::Unused
-            || node.seen.as_ref().is_some_and(|seen| seen.at > observation.at)
-        {
+        let node = self.node_mut(id);
+        if node.seen.as_ref().is_some_and(|seen| seen.at > observation.at) {
             return false;
         }
         let mut observation = observation;

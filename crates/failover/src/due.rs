@@ -16,17 +16,12 @@ impl Machine {
         for attaching in &self.attaching {
             due.at(attaching.until);
         }
-        if self.cluster.granted
-            && let Some(primary) = self.cluster.primary
-        {
+        if let Some(primary) = self.cluster.primary {
             let node = self.cluster.node(primary);
             let seen =
                 if self.streaming() { node.seen.as_ref().map(|it| it.at) } else { node.alive };
-            due.after(seen, timeouts.evidence_max_age + 1);
-        }
-        if let Some(primary) = self.cluster.primary {
-            let vetoed = self.cluster.node(primary).suspicion.streaming;
-            due.after(vetoed, timeouts.evidence_max_age + 1);
+            due.after(seen.filter(|_| self.cluster.granted), timeouts.evidence_max_age + 1);
+            due.after(node.suspicion.streaming, timeouts.evidence_max_age + 1);
         }
         match &self.phase {
             Phase::Steady | Phase::Promoting(_) => {}

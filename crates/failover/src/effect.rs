@@ -165,6 +165,9 @@ pub struct Saved {
     pub pending: Vec<NodeId>,
     /// The lost primary for which `failover_command` has run already.
     pub hooked: Option<NodeId>,
+    /// Whether a command failed for that loss and was to be obeyed.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub stopped: bool,
     /// How many milliseconds ago each recent automatic failover was.
     pub failovers: Vec<u64>,
     /// Every node's status and what led to it.

@@ -97,12 +97,12 @@ impl Machine {
                 return;
             }
             let workers: Vec<WorkerId> = mem::take(&mut fencing.awaiting).into_iter().collect();
-            turn.say(Sentence::FenceExpired { old, workers });
             if planned {
-                // A switchover is a wish, not a need: long transactions win.
+                // A switchover is a wish, not a need: long transactions win, and lose nothing.
                 self.go_back(turn, Some(Refusal::FenceExpired));
                 return;
             }
+            turn.say(Sentence::FenceExpired { old, workers });
         }
         let first = fencing.released.is_none();
         let released = *fencing.released.get_or_insert(turn.now);
@@ -128,7 +128,12 @@ impl Machine {
                 self.enter(Phase::CatchingUp(CatchingUp { to, began: turn.now, until }));
                 self.asked = None;
             }
-            Goal::Discover => self.bereave(turn, Refusal::NoPrimary),
+            Goal::Discover => {
+                let fixed = self.settings.always_primary();
+                let refusal =
+                    fixed.map_or(Refusal::NoPrimary, |node| Refusal::AlwaysPrimary { node });
+                self.bereave(turn, refusal);
+            }
             Goal::Promote { .. } if self.settings.promote == Promote::Observe => {
                 self.look_for_primary(turn, None, crate::Outcome::Succeeded);
             }

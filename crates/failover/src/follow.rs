@@ -93,8 +93,12 @@ impl Machine {
             let until = Millis(now.0 + self.settings.timeouts.verify);
             Step::Verifying { since: now, until }
         };
+        self.turn_to(Some(Pursuit { follower, step }));
+    }
+
+    fn turn_to(&mut self, pursuit: Option<Pursuit>) {
         if let Phase::Following(following) = &mut self.phase {
-            following.current = Some(Pursuit { follower, step });
+            following.current = pursuit;
         }
     }
 
@@ -122,17 +126,13 @@ impl Machine {
                 turn.say(Sentence::FollowCommand { node });
                 Step::Commanding(self.send(turn, follow_command(node, primary, old)))
             };
-            if let Phase::Following(following) = &mut self.phase {
-                following.current = Some(Pursuit { follower, step });
-            }
+            self.turn_to(Some(Pursuit { follower, step }));
             return;
         }
     }
 
     fn followed(&mut self, turn: &mut Turn<'_>, node: NodeId) {
-        if let Phase::Following(following) = &mut self.phase {
-            following.current = None;
-        }
+        self.turn_to(None);
         turn.say(Sentence::Follows { node });
         if self.cluster.node(node).status != Status::Up {
             self.admit(turn, node);
@@ -175,9 +175,12 @@ impl Machine {
         }
     }
 
-    /// Whether a standby has WAL that the promoted one never had.
+    /// Whether a standby has WAL that the promoted one never had. On the new timeline it has the new
+    /// primary's, however far that goes.
     fn is_beyond(&self, id: NodeId, position: Option<Lsn>) -> bool {
-        let own = self.cluster.node(id).seen.as_ref().filter(|seen| !seen.writes());
+        let newest = self.cluster.lineage.map(|lineage| lineage.timeline);
+        let own = self.cluster.node(id).seen.as_ref();
+        let own = own.filter(|seen| !seen.writes() && Some(seen.timeline) != newest);
         let own = own.and_then(|seen| seen.position());
         self.cluster.in_service(id) && position.is_some() && own > position
     }

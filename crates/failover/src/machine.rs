@@ -39,6 +39,9 @@ pub struct Machine {
     pub(crate) quorum: bool,
     /// The lost primary for which `failover_command` has run, until there is a primary again.
     pub(crate) hooked: Option<NodeId>,
+    /// A command of the failover failed and `on_failure = "stop"`: nobody takes over without an
+    /// operator, until there is a primary again.
+    pub(crate) stopped: bool,
     /// When nodes were last asked about their roles.
     pub(crate) asked: Option<Millis>,
     /// Settings that wait for the failover to end.
@@ -95,6 +98,7 @@ impl Machine {
             failovers: Vec::new(),
             quorum: true,
             hooked: None,
+            stopped: false,
             asked: None,
             newcomer: None,
             armed: None,
@@ -188,6 +192,9 @@ impl Machine {
             Event::RolesObserved { observations } => {
                 let settle = self.settings.timeouts.settle;
                 for observation in observations {
+                    if !self.knows(observation.node) {
+                        continue;
+                    }
                     let (node, at) = (observation.node, observation.at.min(now));
                     suspicion::testified(&mut self.cluster, &observation);
                     if self.cluster.observe(observation, now, settle) {

@@ -14,6 +14,7 @@ impl Machine {
             self.errands.last.0 = saved.errand.0 + UNSAVED_MAX;
             self.cluster.epoch.0 += UNSAVED_MAX;
             self.hooked = saved.hooked;
+            self.stopped = saved.stopped;
             self.failovers =
                 saved.failovers.iter().map(|ago| Millis(turn.now.0.saturating_sub(*ago))).collect();
             turn.say(Sentence::Remembered {
@@ -47,6 +48,7 @@ impl Machine {
             synchrony: self.cluster.synchrony.clone(),
             pending: self.cluster.pending.iter().map(|pending| pending.node).collect(),
             hooked: self.hooked,
+            stopped: self.stopped,
             failovers: self.failovers.iter().map(|at| turn.now.since(*at)).collect(),
             nodes: self.cluster.nodes.iter().map(|node| (node.status, node.reason)).collect(),
         }));
@@ -58,7 +60,7 @@ impl Machine {
         // How the cluster is replicated cannot change under a running proxy.
         settings.mode = self.settings.mode;
         let count = settings.nodes.len();
-        if self.cluster.granted
+        if matches!(self.phase, Phase::Steady)
             && let Some(node) = self.cluster.primary.filter(|primary| primary.index() >= count)
         {
             turn.say(Sentence::SettingsRefused { node });

@@ -8,8 +8,8 @@
 use crate::candidate::{self, Terms};
 use crate::machine::{Machine, Turn};
 use crate::phase::{Goal, Phase, Run};
-use crate::roles::{Standing, standing};
-use crate::{Cause, NodeId, Promote, Reason, Refusal, Request, Sentence, Status, Ticket};
+use crate::roles::{Standing, claim, standing};
+use crate::{Cause, Claim, NodeId, Promote, Reason, Refusal, Request, Sentence, Status, Ticket};
 
 impl Machine {
     /// An operator asked for something.
@@ -199,7 +199,9 @@ impl Machine {
         if let Some(fixed) = self.settings.always_primary().filter(|fixed| *fixed != node) {
             return Err(Refusal::AlwaysPrimary { node: fixed });
         }
-        if let (Phase::Steady, Some(primary)) = (&self.phase, self.cluster.primary) {
+        if let (Phase::Steady, Some(primary)) = (&self.phase, self.cluster.primary)
+            && !self.rivals(node, turn)
+        {
             return Err(if primary == node {
                 Refusal::AlreadyPrimary { node }
             } else {
@@ -271,6 +273,13 @@ impl Machine {
         matches!(standing(&self.cluster, &self.settings, node, turn.now),
             Standing::Writer(timeline)
                 if self.cluster.lineage.is_none_or(|lineage| timeline >= lineage.timeline))
+    }
+
+    /// Whether a node is one of several that took the primary's place at once: nobody is written to
+    /// until an operator decides between them.
+    fn rivals(&self, node: NodeId, turn: &Turn<'_>) -> bool {
+        matches!(claim(&self.cluster, &self.settings, turn.now),
+            Claim::Contested(nodes) if nodes.contains(&node))
     }
 
     /// Whether a node of this cluster is out of recovery, on whatever timeline.

@@ -111,7 +111,9 @@ impl Machine {
             plan.others.push((id, verdict));
         }
         let mut winner = candidate::best(&self.cluster, &self.settings, now, terms);
-        if let Some(fixed) = self.settings.always_primary() {
+        if planned && self.settings.mode != Mode::Streaming {
+            winner = Err(Refusal::NotStreaming);
+        } else if let Some(fixed) = self.settings.always_primary() {
             winner = Err(Refusal::AlwaysPrimary { node: fixed });
         } else if self.settings.promote == Promote::Observe {
             winner = Err(Refusal::OnlyObserving);

@@ -90,10 +90,7 @@ impl Machine {
             self.found(turn, candidate);
             return;
         }
-        if self.settings.promote == Promote::Command
-            && !runs_command
-            && self.settings.mode == Mode::Streaming
-        {
+        if self.settings.promote == Promote::Command && !runs_command {
             turn.say(Sentence::NothingPromotes);
             self.look_for_primary(turn, Some(candidate), Outcome::Failed { code: None });
             return;
@@ -130,14 +127,14 @@ impl Machine {
             Stage::Hook if self.run.as_ref().is_some_and(Run::automatic) && !self.quorum => {
                 self.bereave(turn, Refusal::NoQuorum);
             }
-            Stage::Hook if stop => self.give_up(turn, Refusal::CommandFailed),
+            Stage::Hook if stop => self.stop(turn),
             Stage::Hook => {
                 self.commit_to(candidate);
                 self.promote_by(turn, candidate, Stage::Promotion, Job::Promote(candidate));
             }
             Stage::Promotion if self.settings.mode != Mode::Streaming => {
                 if stop {
-                    self.give_up(turn, Refusal::CommandFailed);
+                    self.stop(turn);
                 } else {
                     self.found(turn, candidate);
                 }
@@ -205,15 +202,18 @@ impl Machine {
                 return;
             }
             if failed && !builtin && self.settings.on_failure == OnFailure::Stop {
-                self.give_up(turn, Refusal::CommandFailed);
+                self.stop(turn);
                 return;
             }
         }
         // With no bound set, a promotion that came to nothing is still noticed: see `settled`.
         let over = until.is_some_and(|until| turn.now >= until);
         // A search without a bound ends when an operator wants something else.
-        let over = over || until.is_none() && !self.waiting.is_empty();
-        if over && (turn.now >= settled || candidate.is_none()) {
+        let unwanted = until.is_none() && !self.waiting.is_empty();
+        // Of our own promotion it is known how long it may still come true; a command's search has
+        // its bound and no other.
+        let settled = turn.now >= settled || candidate.is_none() || over && !builtin;
+        if (over || unwanted) && settled {
             turn.say(Sentence::SearchExpired { after: self.settings.timeouts.search });
             self.bereave(turn, Refusal::NotFound);
         }
@@ -247,6 +247,7 @@ impl Machine {
         self.cluster.primary = Some(node);
         self.cluster.pending.clear();
         self.hooked = None;
+        self.stopped = false;
         self.cluster.set(node, Status::Up, None, turn.now);
         self.cluster.node_mut(node).role = Role::Primary;
         if let Some(old) = old.filter(|_| changed) {
@@ -331,7 +332,6 @@ impl Machine {
             self.cluster.set(old, Status::Down, Some(Reason::Operator), now);
         } else if self.settings.mode == Mode::Streaming
             && !matches!(self.cluster.node(old).reason, Some(Reason::Operator | Reason::Stranger))
-            && self.cluster.node(old).status != Status::Unused
         {
             let standing = roles::standing(&self.cluster, &self.settings, old, now);
             if standing != roles::Standing::Follower {
@@ -352,12 +352,19 @@ impl Machine {
         self.cluster.set(old, Status::Up, None, turn.now);
         self.cluster.pending.clear();
         self.hooked = None;
+        self.stopped = false;
         self.cluster.granted = self.may_write(old, turn.now);
         self.enter(Phase::Steady);
         self.publish(turn, None, Sessions::None);
         turn.say(Sentence::GoneBack { node: old, refusal });
         self.save(turn);
         turn.answer(run.askers, Err(refusal.unwrap_or(Refusal::PrimaryReturned { node: old })));
+    }
+
+    /// A command failed and is obeyed: what it was to make safe is not done without it, now or later.
+    fn stop(&mut self, turn: &mut Turn<'_>) {
+        self.stopped = true;
+        self.give_up(turn, Refusal::CommandFailed);
     }
 
     /// Nobody is promoted. Back to the old primary where it lives, else to listening.

@@ -95,7 +95,6 @@ pub(crate) fn claim(cluster: &Cluster, settings: &Settings, now: Millis) -> Clai
         // on an older one may be believed meanwhile.
         newest = newest.max(Some(seen.timeline));
         let welcome = cluster.node(id).reason != Some(Reason::Operator)
-            && cluster.node(id).status != Status::Unused
             && fixed.is_none_or(|fixed| fixed == id)
             && answered_since(cluster, id);
         if seen.writes() && welcome {

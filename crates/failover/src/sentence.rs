@@ -4,8 +4,8 @@
 //! that operators search their logs for, it is that phrase, unchanged, with what we know added behind.
 
 use crate::{
-    Cause, Choice, CommandKind, Errand, Failure, Lsn, NodeId, Outcome, Reason, Refusal, Request,
-    Role, Rule, Settings, Timeline, WorkerId,
+    Cause, Choice, CommandKind, Errand, Failure, NodeId, Outcome, Reason, Refusal, Request, Role,
+    Rule, Settings, Timeline, WorkerId,
 };
 
 /// One thing an operator should know.
@@ -192,9 +192,9 @@ impl Sentence {
                 )
             }
             Self::Chosen(choice) => format!(
-                "node {} is chosen at {} ({}){}",
+                "node {} is chosen{} ({}){}",
                 choice.node,
-                choice.position.unwrap_or(Lsn(0)),
+                choice.position.map_or(String::new(), |lsn| format!(" at {lsn}")),
                 choice.rule.text(),
                 match choice.loss {
                     Some(0) => "; nothing known is lost".into(),
@@ -239,6 +239,9 @@ impl Sentence {
                     "node {node} writes again before anything was promoted: it stays the primary"
                 ),
             },
+            Self::Bereft { refusal: Refusal::NoPrimary } => {
+                "there is no primary: no node is known that may be written to".into()
+            }
             Self::Bereft { refusal } => format!("there is no primary: {refusal}"),
             Self::Contested { nodes } => format!(
                 "nodes {} all claim to be the primary: nobody is written to until an operator \
@@ -298,7 +301,11 @@ impl Sentence {
                 Request::Promote { node, .. } | Request::Switchover { to: Some(node) } => {
                     format!("received promote backend request for node_id: {node}")
                 }
-                other => format!("received {other:?}"),
+                Request::Switchover { to: None } => "received promote backend request".into(),
+                Request::Quarantine { node } => {
+                    format!("received quarantine request for node_id: {node}")
+                }
+                Request::CloseIdle => "received request to close idle connections".into(),
             },
             Self::RequestRefused { request, refusal } => match request.node() {
                 Some(node) => format!("request for node_id: {node} is refused: {refusal}"),
@@ -384,7 +391,7 @@ impl Cause {
     pub fn text(self) -> &'static str {
         match self {
             Self::Lost(reason) => reason.text(),
-            Self::Demoted => "it is in recovery",
+            Self::Demoted => "it is the primary no longer",
             Self::Detached => "an operator detached it",
             Self::Switchover => "an operator asked for a switchover",
             Self::Asked => "an operator asked for a promotion",

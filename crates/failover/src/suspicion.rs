@@ -155,7 +155,6 @@ pub(crate) fn verdict(cluster: &Cluster, settings: &Settings, id: NodeId, now: M
 /// announced its shutdown may be restarting: then the checks alone decide.
 fn witnesses_agree(cluster: &Cluster, id: NodeId, now: Millis, max_age: u64) -> bool {
     let suspicion = &cluster.node(id).suspicion;
-    let Some(since) = suspicion.since else { return false };
     if cluster.primary != Some(id) || suspicion.weight == 0 || suspicion.announced.is_some() {
         return false;
     }
@@ -163,7 +162,7 @@ fn witnesses_agree(cluster: &Cluster, id: NodeId, now: Millis, max_age: u64) -> 
         .others(Some(id))
         .into_iter()
         .filter_map(|other| cluster.fresh(other, now, max_age))
-        .filter(|seen| seen.at > since && !seen.writes())
+        .filter(|seen| Some(seen.at) > suspicion.since && !seen.writes())
         .peekable();
     standbys.peek().is_some() && standbys.all(|seen| !seen.streams())
 }

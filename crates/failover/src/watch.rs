@@ -8,7 +8,10 @@ use crate::candidate::{self, Terms};
 use crate::machine::{Machine, Turn};
 use crate::phase::{Goal, Phase};
 use crate::roles::{self, Standing, claim, standing};
-use crate::{Cause, Claim, Millis, Mode, NodeId, Promote, Reason, Refusal, Role, Sentence};
+use crate::suspicion::{self, Verdict};
+use crate::{
+    Cause, Claim, Millis, Mode, NodeId, OnFailure, Promote, Reason, Refusal, Role, Sentence,
+};
 use crate::{Sessions, Status};
 
 impl Machine {
@@ -47,9 +50,7 @@ impl Machine {
             .collect();
         self.cut_off_all(turn, &nodes);
         self.lift_quarantine(turn);
-        let may = self.may_write(primary, turn.now)
-            && (self.settings.allows_failover(primary)
-                || self.cluster.node(primary).suspicion.since.is_none());
+        let may = self.may_write(primary, turn.now) && !self.lost_in_place(primary, turn.now);
         if may {
             // It may have been promoted anew, by hand and after a repair.
             self.take_lineage(primary);
@@ -66,6 +67,15 @@ impl Machine {
         for id in self.cluster.ids().filter(|id| *id != primary) {
             self.tend(turn, id);
         }
+    }
+
+    /// Whether a node counts as lost and keeps its seat nevertheless, because it may not be failed over.
+    fn lost_in_place(&self, node: NodeId, now: Millis) -> bool {
+        !self.settings.allows_failover(node)
+            && matches!(
+                suspicion::verdict(&self.cluster, &self.settings, node, now),
+                Verdict::Lost(_)
+            )
     }
 
     /// Whether another node has taken the seat, or its holder has left it.
@@ -171,7 +181,6 @@ impl Machine {
             Standing::Follower if status == Status::Up => {}
             Standing::Follower => {
                 if self.settings.returns.auto_failback
-                    && roles::answered_since(&self.cluster, id)
                     && turn.now.since(since) >= self.return_wait(id)
                 {
                     self.cluster.node_mut(id).returned = Some(turn.now);
@@ -290,6 +299,10 @@ impl Machine {
         if self.settings.promote == Promote::Observe || self.settings.always_primary().is_some() {
             return;
         }
+        if self.obeys_failed_command() {
+            self.refuse_once(turn, Refusal::CommandFailed);
+            return;
+        }
         let max_age = self.settings.timeouts.evidence_max_age;
         let in_recovery =
             self.cluster.fresh(old, turn.now, max_age).is_some_and(|seen| !seen.writes());
@@ -316,6 +329,11 @@ impl Machine {
         }
     }
 
+    /// Whether a command failed for this loss and is obeyed. Settings that say `continue` end that.
+    fn obeys_failed_command(&self) -> bool {
+        self.stopped && self.settings.on_failure == OnFailure::Stop
+    }
+
     /// Without a primary, standbys of the last one may serve reads, and may be promoted.
     fn tend_bereft(&mut self, turn: &mut Turn<'_>, id: NodeId) {
         let node = self.cluster.node(id);
@@ -339,7 +357,6 @@ impl Machine {
         } else if matches!(status, Status::Down | Status::Fenced)
             && self.settings.returns.auto_failback
             && candidate::may_return(reason)
-            && roles::answered_since(&self.cluster, id)
             && turn.now.since(since) >= self.return_wait(id)
         {
             self.cluster.node_mut(id).returned = Some(turn.now);
@@ -356,6 +373,7 @@ impl Machine {
                 && (self.cluster.in_service(*id)
                     || node.alive.is_some_and(|alive| alive > node.since))
         };
+        let stopped = self.obeys_failed_command();
         let last = self.cluster.primary.filter(|id| {
             serving(id)
                 && (candidate::may_return(self.cluster.node(*id).reason)
@@ -367,7 +385,7 @@ impl Machine {
                 && (self.settings.mode == Mode::Raw || self.cluster.node(*id).role != Role::Standby)
         });
         let next = if self.settings.mode == Mode::Raw { lowest.or(last) } else { last.or(lowest) };
-        let Some(next) = next else { return };
+        let Some(next) = next.filter(|next| !stopped || Some(*next) == last) else { return };
         if self.believable(next, turn.now) {
             self.found(turn, next);
         }

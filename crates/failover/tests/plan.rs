@@ -156,3 +156,31 @@ fn the_last_node_takes_all_sessions_with_it() {
     assert_eq!(plan.sessions, Sessions::All);
     assert_eq!(plan.winner, Some(Err(Refusal::NoCandidate)));
 }
+
+#[test]
+fn without_streaming_replication_the_next_node_takes_over_and_nobody_is_switched_to() {
+    let machine = running(Settings { mode: Mode::Raw, ..Settings::with_nodes(3) });
+    let plan = machine.plan(Millis(20), Question::Loss(NodeId(0)));
+    let choice = plan.winner.expect("somebody has to").expect("and somebody can");
+    assert_eq!((choice.node, choice.rule, choice.loss), (NodeId(1), Rule::Id, None));
+    assert!(plan.others.iter().all(|(_, verdict)| verdict.is_ok()), "{:?}", plan.others);
+    assert_eq!(plan.follow, []);
+    for to in [None, Some(NodeId(2))] {
+        let plan = machine.plan(Millis(20), Question::Switchover(to));
+        assert_eq!(plan.winner, Some(Err(Refusal::NotStreaming)));
+    }
+}
+
+#[test]
+fn a_standby_that_does_not_stream_is_missed_by_the_follow() {
+    let mut machine = running(Settings::with_nodes(3));
+    let mut idle = seen(1, 900, false);
+    idle.at = Millis(30);
+    if let WalPosition::Recovering { streaming, .. } = &mut idle.wal {
+        *streaming = false;
+    }
+    machine.step(Millis(30), Event::RolesObserved { observations: vec![idle] }, &mut Vec::new());
+    let plan = machine.plan(Millis(40), Question::Loss(NodeId(0)));
+    assert_eq!(plan.follow, [NodeId(1)]);
+    assert_eq!(plan.missing, [Refusal::NotFollowing { node: NodeId(1) }]);
+}

@@ -857,6 +857,7 @@ impl World {
                     | Refusal::TooManyFailovers { .. }
                     | Refusal::Contested
                     | Refusal::UnknownLineage
+                    | Refusal::CommandFailed
             )
         );
         let ours = self.nodes.iter().filter(|node| node.system == 42);

@@ -342,6 +342,7 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
         high_water: None,
         pending: Vec::new(),
         hooked: None,
+        stopped: false,
         failovers: Vec::new(),
         nodes: vec![(Status::Up, None); count],
     };
@@ -353,6 +354,7 @@ fn read_saved(words: &[&str], machine: &Machine) -> Result<Saved, String> {
             "primary" => saved.primary = Some(id(value)?),
             "pending" => saved.pending = ids(value)?,
             "hooked" => saved.hooked = Some(id(value)?),
+            "stopped" => saved.stopped = value == "yes",
             "renounced" => saved.renounced = Some(Timeline(number(value)?)),
             "granted" => saved.granted = value == "yes",
             "sync" => {
@@ -424,6 +426,7 @@ fn write_saved(saved: &Saved) -> String {
     add("high", saved.high_water.map(|lsn| lsn.0.to_string()));
     add("pending", (!saved.pending.is_empty()).then(|| list(&saved.pending)));
     add("hooked", saved.hooked.map(|node| node.to_string()));
+    add("stopped", saved.stopped.then(|| "yes".into()));
     let failovers: Vec<String> = saved.failovers.iter().map(ToString::to_string).collect();
     add("failovers", (!failovers.is_empty()).then(|| failovers.join(",")));
     let node = |(status, reason): &(Status, Option<Reason>)| match reason {
