@@ -67,6 +67,10 @@ class Bench:
 
     def start_understudy(self, config, workers):
         config = re.sub(r'addresses = .*', f'addresses = ["127.0.0.1:{self.ports["understudy"]}"]', config)
+        # As PgBouncer has it: the verifier in a file, and no node to ask at each login.
+        users = self.folder / "users"
+        users.write_text(f'"app" "{self.verifier()}"\n')
+        config = re.sub(r"^query = .*", f'users_file = "{users}"', config, flags=re.M)
         file = self.folder / "understudy.toml"
         file.write_text(config)
         log = open(self.folder / "understudy.log", "w")
@@ -139,8 +143,11 @@ class Bench:
         subprocess.run([BINARY, "lab", "down", "--dir", self.lab_dir], stdout=subprocess.DEVNULL)
 
 
-def compare(bench, title, rounds, *arguments):
+def compare(bench, options, title, *arguments):
     """Interleaved rounds of direct, PgBouncer and understudy; one table row."""
+    rounds = options.rounds
+    if options.only not in title:
+        return
     rows = {who: [] for who in bench.ports}
     for _ in range(rounds):
         for who in rows:
@@ -244,6 +251,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--transactions", type=int, default=3000, help="per client and round")
     parser.add_argument("--workers", type=int, default=1, help="understudy's threads; PgBouncer has one")
+    parser.add_argument("--only", default="", help="only the table rows that contain this text")
     parser.add_argument("--clients", type=int, default=5000, help="idle clients for the memory figure")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_NOFILE, (20000, 20000))
@@ -271,12 +279,12 @@ def measure(bench, options):
     count = str(options.transactions)
     for clients in ("1", "8", "32"):
         for mode in ("simple", "extended", "prepared"):
-            compare(bench, f"{mode}, {clients} clients", options.rounds,
+            compare(bench, options, f"{mode}, {clients} clients",
                     "-S", "-M", mode, "-c", clients, "-t", str(options.transactions * 8 // int(clients)))
     script = bench.folder / "large.sql"
     script.write_text("SELECT repeat('x', 100) FROM generate_series(1, 10000);\n")
-    compare(bench, "10,000 rows of 100 bytes, 4 clients", options.rounds, "-f", str(script), "-c", "4", "-t", "50")
-    compare(bench, "login, one query, logout (SCRAM), 8 clients", options.rounds, "-S", "-C", "-c", "8", "-t", "40")
+    compare(bench, options, "10,000 rows of 100 bytes, 4 clients", "-f", str(script), "-c", "4", "-t", "50")
+    compare(bench, options, "login, one query, logout (SCRAM), 8 clients", "-S", "-C", "-c", "8", "-t", "40")
 
     print("\n| | PgBouncer | understudy |\n| --- | --- | --- |")
     calls = {who: system_calls(bench, who) for who in bench.pids}
