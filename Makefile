@@ -45,5 +45,6 @@ MINUTES ?= 10
 fuzz:
 	@scripts/setup fuzz
 	@for target in startup frames logins files; do \
-		cargo +nightly fuzz run $$target -- -max_total_time=$$(($(MINUTES) * 60)) || exit 1; \
+		mkdir -p fuzz/found/$$target && \
+		cargo +nightly fuzz run $$target fuzz/found/$$target fuzz/corpus/$$target -- -max_total_time=$$(($(MINUTES) * 60)) || exit 1; \
 	done
