@@ -86,26 +86,21 @@ struct Root {
     children: Nursery<Child>,
     seats: Seats,
     workers: Vec<Seated>,
-    coordinator: Overseen<Coordinator>,
-    listener: Overseen<ClientListener>,
-    certificates: Overseen<CertificateKeeper>,
+    coordinator: RestartPolicy,
+    listener: RestartPolicy,
+    certificates: RestartPolicy,
     stopping: bool,
     /// Told when Root is done.
     done: Option<oneshot::Sender<()>>,
-}
-
-/// A child that is started again when it ends.
-#[derive(Debug)]
-struct Overseen<A: Actor> {
-    address: Option<Addr<A>>,
-    policy: RestartPolicy,
 }
 
 /// A worker, its thread, and how it is restarted.
 #[derive(Debug)]
 struct Seated {
     arbiter: Arbiter,
-    worker: Overseen<Worker>,
+    /// None while it does not run.
+    worker: Option<Addr<Worker>>,
+    policy: RestartPolicy,
     load: Arc<AtomicUsize>,
 }
 
@@ -253,9 +248,9 @@ impl Root {
             children: Nursery::new(),
             seats: Rc::new(RefCell::default()),
             workers: Vec::new(),
-            coordinator: Overseen::new(),
-            listener: Overseen::new(),
-            certificates: Overseen::new(),
+            coordinator: RestartPolicy::permanent(),
+            listener: RestartPolicy::permanent(),
+            certificates: RestartPolicy::permanent(),
             stopping: false,
             done: Some(done),
         }
@@ -273,17 +268,17 @@ impl Root {
                     Rc::clone(&self.known),
                     &self.topology,
                 );
-                self.coordinator.address = Some(self.children.start(child, |_| coordinator));
+                self.children.start(child, |_| coordinator);
             }
             Child::ClientListener => {
                 let (doors, seats) = (self.doors.clone(), Rc::clone(&self.seats));
                 let listener = ClientListener::new(doors, seats, self.log.clone());
-                self.listener.address = Some(self.children.start(child, |_| listener));
+                self.children.start(child, |_| listener);
             }
             Child::CertificateKeeper => {
                 let (settings, log) = (Arc::clone(&self.settings), self.log.clone());
                 let keeper = CertificateKeeper::new(settings, log, self.tls.clone());
-                self.certificates.address = Some(self.children.start(child, |_| keeper));
+                self.children.start(child, |_| keeper);
             }
             Child::Worker(number) => self.start_worker(number),
         }
@@ -310,7 +305,7 @@ impl Root {
         let worker =
             self.children.start_on(&arbiter, Child::Worker(number), |_| Worker::new(parts));
         let seat = Seat { worker: worker.clone().recipient(), load: Arc::clone(&seated.load) };
-        seated.worker.address = Some(worker);
+        seated.worker = Some(worker);
         let mut seats = self.seats.borrow_mut();
         match seats.get_mut(number) {
             Some(former) => *former = seat,
@@ -320,15 +315,15 @@ impl Root {
 
     fn policy(&mut self, child: Child) -> &mut RestartPolicy {
         match child {
-            Child::Coordinator => &mut self.coordinator.policy,
-            Child::ClientListener => &mut self.listener.policy,
-            Child::CertificateKeeper => &mut self.certificates.policy,
-            Child::Worker(number) => &mut self.workers[number].worker.policy,
+            Child::Coordinator => &mut self.coordinator,
+            Child::ClientListener => &mut self.listener,
+            Child::CertificateKeeper => &mut self.certificates,
+            Child::Worker(number) => &mut self.workers[number].policy,
         }
     }
 
     fn workers(&self) -> impl Iterator<Item = &Addr<Worker>> {
-        self.workers.iter().filter_map(|seated| seated.worker.address.as_ref())
+        self.workers.iter().filter_map(|seated| seated.worker.as_ref())
     }
 
     /// Lets nobody in any more, and has the workers drain.
@@ -345,7 +340,6 @@ impl Root {
             limit.as_millis()
         );
         // Without listener and doors the kernel refuses new clients.
-        self.listener.address = None;
         self.doors.clear();
         self.end_child(Child::ClientListener);
         for worker in self.workers() {
@@ -376,7 +370,7 @@ impl Root {
     }
 
     fn end_if_done(&mut self, ctx: &mut Context<Self>) {
-        let working = self.workers.iter().any(|seated| seated.worker.address.is_some());
+        let working = self.workers.iter().any(|seated| seated.worker.is_some());
         if !self.stopping || working {
             return;
         }
@@ -400,7 +394,12 @@ impl Actor for Root {
         watch_children(ctx);
         for number in 0..self.settings.process.workers {
             let (arbiter, load) = (Arbiter::new(), Arc::default());
-            self.workers.push(Seated { arbiter, worker: Overseen::new(), load });
+            self.workers.push(Seated {
+                arbiter,
+                worker: None,
+                policy: RestartPolicy::permanent(),
+                load,
+            });
             self.start_child(Child::Worker(number), ctx);
         }
         self.start_child(Child::CertificateKeeper, ctx);
@@ -444,7 +443,7 @@ impl Parent for Root {
         if let Child::Worker(number) = child
             && let Some(seated) = self.workers.get_mut(number)
         {
-            seated.worker.address = None;
+            seated.worker = None;
         }
         if self.stopping {
             return self.end_if_done(ctx);
@@ -500,13 +499,5 @@ impl std::fmt::Display for Child {
             Self::CertificateKeeper => f.write_str("the keeper of certificates"),
             Self::Worker(number) => write!(f, "worker {number}"),
         }
-    }
-}
-
-// === impl Overseen ===
-
-impl<A: Actor> Overseen<A> {
-    fn new() -> Self {
-        Self { address: None, policy: RestartPolicy::permanent() }
     }
 }

@@ -52,12 +52,6 @@ pub struct Patience {
 /// The first and the longest pause between two attempts; each is twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The node that a new session goes to: the primary.
-#[must_use]
-pub fn primary(topology: &Topology) -> Option<NodeId> {
-    topology.primary
-}
-
 /// Takes a connection to the primary for this identity: a parked one, or a new one. While there is no
 /// primary, or it cannot be reached, waits up to `failover.hold_timeout`.
 ///
@@ -74,7 +68,7 @@ pub async fn take(
     let mut last = None;
     loop {
         let changed = topology.changed();
-        if let Some(node) = primary(&topology.current()) {
+        if let Some(node) = topology.current().primary {
             let key = PoolKey { identity: Arc::clone(identity), node };
             if let Some(link) = pools.take_parked(&key) {
                 return Ok(link);

@@ -224,6 +224,7 @@ impl Pools {
             pool.waiting.retain(|waiter| !waiter.is_closed());
             !pool.parked.is_empty() || !pool.waiting.is_empty()
         });
+        self.greetings.sweep();
     }
 
     /// Closes the connection to a node that has been idle longest.

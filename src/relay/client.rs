@@ -56,10 +56,14 @@ impl ClientLink {
         self.told = Arc::clone(parameters);
     }
 
-    /// Appends what a server of its pool tells at login.
+    /// Appends what PostgreSQL tells at login: notices and settings, as a server of its pool told them,
+    /// then cancel key and ready for query.
     pub fn greet(&mut self, greeting: &Greeting) {
         self.outbox.append().extend_from_slice(&greeting.notices);
         self.tell(&greeting.parameters);
+        let out = self.outbox.append();
+        write::backend_key_data(out, &self.registration.key);
+        write::ready_for_query(out, write::IDLE);
     }
 
     /// Says the last words and closes.

@@ -148,7 +148,7 @@ struct Parting {
 /// are what a server of its pool said lately; where none did, one is asked, and stays idle for the
 /// client's first statement.
 async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
-    let known = checkout::primary(&home.topology().current()).and_then(|node| {
+    let known = home.topology().current().primary.and_then(|node| {
         home.0.pools.greeting(&PoolKey { identity: Arc::clone(&client.identity), node })
     });
     let greeting = match known {
@@ -161,9 +161,6 @@ async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Resul
         }
     };
     client.greet(&greeting);
-    let out = client.outbox.append();
-    write::backend_key_data(out, &client.registration.key);
-    write::ready_for_query(out, write::IDLE);
     let flushed = std::future::poll_fn(|cx| client.outbox.poll_flush(&mut client.stream, cx)).await;
     flushed.map_err(|_| Parting::silent(Ending::ClientLeft))
 }
@@ -250,9 +247,6 @@ async fn replicate(mut client: ClientLink, home: &Home, control: &Control) -> En
     };
     control.working_on(Some(Rc::clone(&server.cancel)));
     client.greet(&server.greeting());
-    let out = client.outbox.append();
-    write::backend_key_data(out, &client.registration.key);
-    write::ready_for_query(out, write::IDLE);
     let ServerLink { mut stream, .. } = server;
     stream_both(&mut client, &mut stream, control).await
 }
