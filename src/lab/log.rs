@@ -1,10 +1,12 @@
 //! Showing a log file, the end of it, and what is added to it.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
+
+use crate::lab::LabError;
 
 /// Copies a growing file to stdout, piece by piece.
 pub(crate) struct Follower {
@@ -36,6 +38,16 @@ impl Follower {
         self.at += io::copy(&mut file.take(length - self.at), &mut out)?;
         out.flush()
     }
+}
+
+/// Opens a log for a process that is about to start: where its words will begin, and the file for its
+/// standard output and its standard error.
+pub(crate) fn append(path: &Path) -> Result<(u64, File, File), LabError> {
+    let start = fs::metadata(path).map_or(0, |m| m.len());
+    let open = File::options().create(true).append(true).open(path);
+    let file = open.map_err(LabError::io("open", path))?;
+    let again = file.try_clone().map_err(LabError::io("open", path))?;
+    Ok((start, file, again))
 }
 
 /// The last lines of what was written after `from`.

@@ -205,14 +205,7 @@ impl Node {
     /// Starts the process and does not wait. `extra` are further arguments. The node must not run.
     pub(crate) fn spawn(&self, binaries: &Binaries, extra: &[&str]) -> Result<Started, LabError> {
         self.remove_stale_locks()?;
-        let log = self.log();
-        let log_start = fs::metadata(&log).map_or(0, |m| m.len());
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(LabError::io("open", &log))?;
-        let again = file.try_clone().map_err(LabError::io("open", &log))?;
+        let (log_start, file, again) = log::append(&self.log())?;
         let program = binaries.path("postgres");
         let mut command = self.program(&program);
         command.arg("-D").arg(self.data()).args(extra).stdout(file).stderr(again);

@@ -61,14 +61,7 @@ impl<'a> Proxy<'a> {
     /// Starts this program as a proxy, in a process group of its own: Ctrl-C is for the lab, which
     /// then stops it in its turn.
     pub(crate) fn spawn(&self) -> Result<Started, LabError> {
-        let log = self.dir.log();
-        let log_start = fs::metadata(&log).map_or(0, |m| m.len());
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&log)
-            .map_err(LabError::io("open", &log))?;
-        let again = file.try_clone().map_err(LabError::io("open", &log))?;
+        let (log_start, file, again) = log::append(&self.dir.log())?;
         let program = env::current_exe().map_err(LabError::io("find", "this program".as_ref()))?;
         let mut command = Command::new(&program);
         // The lab's file says it all: nothing of the caller's environment may change it.
