@@ -21,7 +21,7 @@ pub struct Session {
     id: SessionId,
     /// Gone once it is served.
     stream: Option<Stream>,
-    home: Home,
+    home: Rc<Home>,
     control: Rc<Control>,
 }
 
@@ -30,12 +30,12 @@ pub struct Session {
 impl Session {
     /// A session for a client that has just connected.
     #[must_use]
-    pub fn new(id: SessionId, stream: Stream, home: Home, control: Rc<Control>) -> Self {
+    pub fn new(id: SessionId, stream: Stream, home: Rc<Home>, control: Rc<Control>) -> Self {
         Self { id, stream: Some(stream), home, control }
     }
 
     fn log_end(&self, ending: &Ending) {
-        let log = self.home.log();
+        let log = &self.home.log;
         let id = self.id.0;
         match ending {
             Ending::NoSession => {}
@@ -69,7 +69,7 @@ impl Actor for Session {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let Some(stream) = self.stream.take() else { return ctx.stop() };
-        let served = serve::serve(stream, self.id, self.home.clone(), Rc::clone(&self.control));
+        let served = serve::serve(stream, self.id, Rc::clone(&self.home), Rc::clone(&self.control));
         ctx.spawn(served.into_actor(&*self).map(|ending, session, ctx| {
             session.log_end(&ending);
             ctx.stop();

@@ -32,7 +32,7 @@ use crate::{
     relay::{
         control::{Control, Order},
         run::Scratch,
-        serve::{Home, HomeInner},
+        serve::Home,
     },
     shared::{
         census::Census,
@@ -77,7 +77,7 @@ pub struct WorkerParts {
 /// The actor.
 #[derive(Debug)]
 pub struct Worker {
-    home: Home,
+    home: Rc<Home>,
     load: Arc<AtomicUsize>,
     sessions: Nursery<SessionId>,
     controls: HashMap<SessionId, Rc<Control>>,
@@ -120,7 +120,7 @@ impl Worker {
             UserLookup::new(query, &auth.query_database, settings.monitor.clone(), keep, attempt)
                 .with_tls(tls.clone())
         });
-        let home = Home::new(HomeInner {
+        let home = Rc::new(Home {
             pools: Rc::new(Pools::new(
                 Arc::clone(&settings),
                 log.clone(),
@@ -152,13 +152,13 @@ impl Worker {
     }
 
     fn adopt(&mut self, stream: Stream) {
-        let id = self.home.directory().next_session();
+        let id = self.home.directory.next_session();
         let control = Rc::new(Control::default());
         if self.draining {
             control.give(Order::Drain);
         }
         self.controls.insert(id, Rc::clone(&control));
-        let home = self.home.clone();
+        let home = Rc::clone(&self.home);
         self.sessions.start(id, |_| Session::new(id, stream, home, control));
     }
 
@@ -175,8 +175,8 @@ impl Actor for Worker {
     fn started(&mut self, ctx: &mut Self::Context) {
         watch_children(ctx);
         ctx.run_interval(SWEEP, |worker, _| {
-            worker.home.pools().sweep();
-            let limits = &worker.home.settings().limits;
+            worker.home.pools.sweep();
+            let limits = &worker.home.settings.limits;
             for control in worker.controls.values() {
                 control.look(SWEEP, limits);
             }
@@ -193,7 +193,7 @@ impl Handler<Adopt> for Worker {
     fn handle(&mut self, Adopt { socket }: Adopt, _: &mut Self::Context) {
         let stream = match socket {
             Socket::Tcp(socket) => TcpStream::from_std(socket).and_then(|socket| {
-                tcp::set_up(&socket, &self.home.settings().tcp)?;
+                tcp::set_up(&socket, &self.home.settings.tcp)?;
                 Ok(Stream::from(socket))
             }),
             Socket::Unix(socket) => UnixStream::from_std(socket).map(Stream::from),
@@ -202,7 +202,7 @@ impl Handler<Adopt> for Worker {
             Ok(stream) => self.adopt(stream),
             Err(error) => {
                 self.load.fetch_sub(1, Ordering::Relaxed);
-                event!(self.home.log(), Error, AcceptFailed, "a client was lost: {}", error);
+                event!(self.home.log, Error, AcceptFailed, "a client was lost: {}", error);
             }
         }
     }
@@ -212,13 +212,13 @@ impl Handler<Apply> for Worker {
     type Result = ();
 
     fn handle(&mut self, Apply { topology }: Apply, _: &mut Self::Context) {
-        let before = self.home.topology().current().primary;
+        let before = self.home.topology.current().primary;
         let after = topology.primary;
-        self.home.topology().replace(topology);
+        self.home.topology.replace(topology);
         if let Some(lost) = before
             && Some(lost) != after
         {
-            self.home.pools().close_node(lost);
+            self.home.pools.close_node(lost);
         }
     }
 }
@@ -247,8 +247,8 @@ impl StreamHandler<CancelAsked> for Worker {
     fn handle(&mut self, CancelAsked { session, done }: CancelAsked, _: &mut Self::Context) {
         let target = self.controls.get(&session).and_then(|control| control.cancel_target());
         let Some(target) = target else { return };
-        let limit = self.home.settings().pool.connect_timeout;
-        let log = self.home.log().clone();
+        let limit = self.home.settings.pool.connect_timeout;
+        let log = self.home.log.clone();
         tokio::task::spawn_local(async move {
             if let Err(error) = target.cancel(limit).await {
                 event!(log, Warning, CancelFailed, "a cancel request did not get through: {}", error;
@@ -271,7 +271,7 @@ impl Parent for Worker {
         self.controls.remove(&id);
         self.load.fetch_sub(1, Ordering::Relaxed);
         if let Exit::Panicked(text) = exit {
-            event!(self.home.log(), Critical, SessionPanicked,
+            event!(self.home.log, Critical, SessionPanicked,
                 "a session ended by a defect of understudy, and its server connection was closed: {}",
                 text; "session" => id.0);
         }

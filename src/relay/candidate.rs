@@ -23,7 +23,7 @@ pub(super) struct Candidate<'a> {
 impl Candidate<'_> {
     /// Refuses who has failed too often, whether there is such a user or not.
     pub(super) fn check_throttle(&self) -> Result<(), Shut> {
-        if self.home.throttle().is_locked_out(self.user, self.origin, Instant::now()) {
+        if self.home.throttle.is_locked_out(self.user, self.origin, Instant::now()) {
             return Err(Shut::Known(
                 error(&Refusal::throttled(self.user)).hint("Try again later."),
             ));
@@ -33,20 +33,20 @@ impl Candidate<'_> {
 
     /// A login by a secret that is over well.
     pub(super) fn succeeded(&self) {
-        self.home.throttle().succeeded(self.user, self.origin);
+        self.home.throttle.succeeded(self.user, self.origin);
     }
 
     /// A login that is over; one that failed for a wrong secret is counted.
     pub(super) fn refused(&self, refusal: &Refusal) -> Shut {
         if refusal.is_failed_attempt() {
-            if let Some(lookup) = self.home.lookup() {
+            if let Some(lookup) = self.home.lookup.as_ref() {
                 // The secret may have been changed since its answer was kept: the next login gets a fresh one.
                 lookup.forget(self.user);
             }
-            let counted = self.home.throttle().failed(self.user, self.origin, Instant::now());
+            let counted = self.home.throttle.failed(self.user, self.origin, Instant::now());
             if counted == Counted::LockedOut {
-                let lockout = self.home.settings().auth.lockout;
-                event!(self.home.log(), Warning, LoginThrottled,
+                let lockout = self.home.settings.auth.lockout;
+                event!(self.home.log, Warning, LoginThrottled,
                     "user {:?} failed to log in from {} again and again: more is refused for auth.lockout ({} ms)",
                     self.user, self.origin, lockout.as_millis();
                     "user" => self.user, "address" => self.origin.to_string());

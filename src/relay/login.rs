@@ -100,10 +100,10 @@ struct Clock {
 }
 
 async fn admit(door: &mut Door, session: SessionId, home: &Home) -> Result<Admitted, Shut> {
-    let mut clock = Clock::new(home.settings().listen.login_timeout);
+    let mut clock = Clock::new(home.settings.listen.login_timeout);
     let startup = clock.within(startup(door, home)).await?;
-    let limits = &home.settings().limits;
-    let mut place = home.census().enter(limits).map_err(full)?;
+    let limits = &home.settings.limits;
+    let mut place = home.census.enter(limits).map_err(full)?;
     let version = clock.within(negotiate(door, &startup)).await?;
     let credentials = prove(door, &startup, home, &mut clock).await?;
     place.name(limits, &startup.user, &startup.database).map_err(full)?;
@@ -127,7 +127,7 @@ async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
     // At most one request of either kind, as in PostgreSQL, lest a client keeps us asking for ever.
     let (mut ssl, mut gss) = (false, false);
     // A unix socket needs no TLS, and has none, as in PostgreSQL.
-    let tls = home.tls().clients().filter(|_| door.stream.is_tcp());
+    let tls = home.tls.clients().filter(|_| door.stream.is_tcp());
     if let Some(side) = &tls
         && door.stream.begins_with_tls().await.map_err(|_| Shut::Silently(Ending::NoSession))?
     {
@@ -158,7 +158,7 @@ async fn startup(door: &mut Door, home: &Home) -> Result<Startup, Shut> {
                 )));
             }
             Ok(Opening::Cancel(key)) => {
-                home.directory().cancel(&key).await;
+                home.directory.cancel(&key).await;
                 return Err(Shut::Silently(Ending::NoSession));
             }
             Ok(Opening::Startup(startup)) => {
@@ -208,7 +208,7 @@ async fn prove(
         database: &startup.database,
         physical_replication: startup.is_physical_replication(),
     };
-    let method = home.rules().admit(&attempt).map_err(|refusal| candidate.refused(&refusal))?;
+    let method = home.files.rules.admit(&attempt).map_err(|refusal| candidate.refused(&refusal))?;
     if method != AuthMethod::Trust {
         candidate.check_throttle()?;
     }
@@ -225,12 +225,12 @@ async fn exchange(
 ) -> Result<Option<Credentials>, Shut> {
     let Candidate { user, home, .. } = *candidate;
     let started = match door.stream.tls() {
-        None => ClientLogin::start(method, user, secret, home.salts()),
+        None => ClientLogin::start(method, user, secret, &home.salts),
         Some(tls) => {
             let binding = tls.end_point().map_or(ChannelBinding::Absent, |end_point| {
                 ChannelBinding::TlsServerEndPoint(end_point.to_vec())
             });
-            ClientLogin::start_bound(method, user, secret, home.salts(), binding)
+            ClientLogin::start_bound(method, user, secret, &home.salts, binding)
         }
     };
     let (mut login, mut step) = started.map_err(|refusal| candidate.refused(&refusal))?;
@@ -271,10 +271,10 @@ async fn secret_of(
     candidate: &Candidate<'_>,
 ) -> Result<Option<StoredSecret>, Shut> {
     let Candidate { user, home, .. } = *candidate;
-    if let Some(secret) = home.users().find(user) {
+    if let Some(secret) = home.files.users.find(user) {
         return Ok(Some(secret.clone()));
     }
-    let Some(lookup) = home.lookup() else { return Ok(None) };
+    let Some(lookup) = home.lookup.as_ref() else { return Ok(None) };
     tokio::select! {
         biased;
         secret = look_up(lookup, candidate) => secret,
@@ -288,12 +288,12 @@ async fn look_up(
     candidate: &Candidate<'_>,
 ) -> Result<Option<StoredSecret>, Shut> {
     let Candidate { user, home, .. } = *candidate;
-    let mut patience = Patience::new(home.settings().failover.hold_timeout);
+    let mut patience = Patience::new(home.settings.failover.hold_timeout);
     loop {
-        let changed = home.topology().changed();
-        let nodes = checkout::answering_nodes(&home.topology().current());
+        let changed = home.topology.changed();
+        let nodes = checkout::answering_nodes(&home.topology.current());
         let nodes: Vec<_> =
-            nodes.iter().map(|node| home.settings().nodes[node.index()].clone()).collect();
+            nodes.iter().map(|node| home.settings.nodes[node.index()].clone()).collect();
         let error = match lookup.find(&nodes, user).await {
             Ok(secret) => return Ok(secret),
             Err(error) => error,

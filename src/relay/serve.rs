@@ -20,7 +20,7 @@ use super::{
     run::{Relay, Scratch, Stopped},
 };
 use crate::{
-    auth::{AuthFiles, MockSalts, Rules, UserFile, UserLookup},
+    auth::{AuthFiles, MockSalts, UserLookup},
     conf::Settings,
     event,
     net::{Stream, Tls},
@@ -40,11 +40,7 @@ use crate::{
 };
 
 /// What all sessions of one worker thread have in common.
-#[derive(Clone)]
-pub struct Home(Rc<HomeInner>);
-
-/// What a [`Home`] is made of.
-pub struct HomeInner {
+pub struct Home {
     /// The settings in force.
     pub settings: Arc<Settings>,
     /// The worker's log.
@@ -80,7 +76,12 @@ const LAST_STATEMENTS: Duration = Duration::from_secs(5);
 ///
 /// What a session does once, at its beginning and at its end, is boxed: only the two states in which it
 /// spends its life, waiting for a statement and relaying, are in the future itself.
-pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<Control>) -> Ending {
+pub async fn serve(
+    stream: Stream,
+    session: SessionId,
+    home: Rc<Home>,
+    control: Rc<Control>,
+) -> Ending {
     let mut client = match Box::pin(admit(stream, session, &home, &control)).await {
         Ok(client) => client,
         Err(ending) => return ending,
@@ -91,8 +92,8 @@ pub async fn serve(stream: Stream, session: SessionId, home: Home, control: Rc<C
     };
     control.working_on(Some(Rc::clone(&server.cancel)));
     client.tell(&server.parameters);
-    let longest = home.settings().limits.max_statement_size;
-    let mut relay = Relay::new(&mut client, &mut server, &control, &home.0.scratch, longest);
+    let longest = home.settings.limits.max_statement_size;
+    let mut relay = Relay::new(&mut client, &mut server, &control, &home.scratch, longest);
     let stopped = (&mut relay).await;
     let idle = relay.is_idle();
     control.working_on(None);
@@ -111,7 +112,7 @@ async fn admit(
         order = control.ordered() => return Err(ending::obeyed(order)),
     };
     let tls = client.stream.tls();
-    event!(home.0.log, Info, SessionStart, "client logged in"; "session" => session.0,
+    event!(home.log, Info, SessionStart, "client logged in"; "session" => session.0,
         "user" => &client.identity.user, "database" => &client.identity.database,
         "tls" => tls.map(|tls| tls.version()), "cipher" => tls.map(|tls| tls.cipher()),
         "certificate" => client.stream.peer_common_name());
@@ -148,15 +149,15 @@ struct Parting {
 /// are what a server of its pool said lately; where none did, one is asked, and stays idle for the
 /// client's first statement.
 async fn greet(client: &mut ClientLink, home: &Home, control: &Control) -> Result<(), Parting> {
-    let known = home.topology().current().primary.and_then(|node| {
-        home.0.pools.greeting(&PoolKey { identity: Arc::clone(&client.identity), node })
+    let known = home.topology.current().primary.and_then(|node| {
+        home.pools.greeting(&PoolKey { identity: Arc::clone(&client.identity), node })
     });
     let greeting = match known {
         Some(greeting) => greeting,
         None => {
             let server = take(client, home, control).await?;
             let greeting = server.greeting();
-            home.0.pools.park(server);
+            home.pools.park(server);
             greeting
         }
     };
@@ -173,7 +174,7 @@ async fn wait_for_need(
 ) -> Result<ServerLink, Parting> {
     if client.held.is_empty() {
         control.is_now(Phase::Idle, true);
-        let hold = std::future::poll_fn(|cx| home.0.scratch.poll_hold(client, cx));
+        let hold = std::future::poll_fn(|cx| home.scratch.poll_hold(client, cx));
         tokio::select! {
             biased;
             order = control.ordered() => return Err(Parting::ordered(order)),
@@ -197,9 +198,9 @@ async fn take(
     control.is_now(Phase::Waiting, true);
     let identity = Arc::clone(&client.identity);
     let credentials = client.credentials.clone();
-    let taken = checkout::take(&home.0.pools, home.topology(), &identity, credentials.as_ref());
+    let taken = checkout::take(&home.pools, &home.topology, &identity, credentials.as_ref());
     let mut taken = std::pin::pin!(taken);
-    let mut impatient = std::pin::pin!(checkout::over(home.settings().limits.query_wait_notify));
+    let mut impatient = std::pin::pin!(checkout::over(home.settings.limits.query_wait_notify));
     let mut told = false;
     loop {
         // What waits for the client is sent, and what it sends is kept, until it closes.
@@ -207,7 +208,7 @@ async fn take(
             if client.outbox.poll_flush(&mut client.stream, cx)?.is_pending() {
                 return Poll::Pending;
             }
-            while let Ok(1..) = ready!(home.0.scratch.poll_hold(client, cx)) {}
+            while let Ok(1..) = ready!(home.scratch.poll_hold(client, cx)) {}
             Poll::Ready(Ok::<_, io::Error>(()))
         });
         tokio::select! {
@@ -227,7 +228,7 @@ async fn take(
 /// left still reaches the server, as it would without us.
 async fn give_back(mut server: ServerLink, idle: bool, home: &Home) {
     if idle {
-        let pools = Rc::clone(&home.0.pools);
+        let pools = Rc::clone(&home.pools);
         // A task of its own: the client need not wait for the cleaning.
         tokio::task::spawn_local(async move { pools.recycle(server).await });
         return;
@@ -270,83 +271,6 @@ async fn stream_both(client: &mut ClientLink, server: &mut Stream, control: &Con
 // === impl Home ===
 
 impl Home {
-    /// For one worker thread.
-    #[must_use]
-    pub fn new(inner: HomeInner) -> Self {
-        Self(Rc::new(inner))
-    }
-
-    /// The settings in force.
-    #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
-    /// The worker's log.
-    pub fn log(&self) -> &Logger {
-        &self.0.log
-    }
-
-    /// This thread's snapshot.
-    #[must_use]
-    pub fn topology(&self) -> &LocalTopology {
-        &self.0.topology
-    }
-
-    /// This thread's server connections.
-    #[must_use]
-    pub fn pools(&self) -> &Rc<Pools> {
-        &self.0.pools
-    }
-
-    /// The process's cancel keys.
-    #[must_use]
-    pub fn directory(&self) -> &Directory {
-        &self.0.directory
-    }
-
-    /// The users file.
-    #[must_use]
-    pub fn users(&self) -> &UserFile {
-        &self.0.files.users
-    }
-
-    /// Who may come in from where, and how.
-    #[must_use]
-    pub fn rules(&self) -> &Rules {
-        &self.0.files.rules
-    }
-
-    /// Failed logins.
-    #[must_use]
-    pub fn throttle(&self) -> &Throttle {
-        &self.0.throttle
-    }
-
-    /// `auth.query`, where there is one.
-    #[must_use]
-    pub fn lookup(&self) -> Option<&UserLookup> {
-        self.0.lookup.as_ref()
-    }
-
-    /// Salts for users nobody knows.
-    #[must_use]
-    pub fn salts(&self) -> &MockSalts {
-        &self.0.salts
-    }
-
-    /// Certificates, and whom we believe.
-    #[must_use]
-    pub fn tls(&self) -> &Tls {
-        &self.0.tls
-    }
-
-    /// The process's clients.
-    #[must_use]
-    pub fn census(&self) -> &Census {
-        &self.0.census
-    }
-
     /// Gives a session of this worker its cancel key.
     ///
     /// # Errors
@@ -356,7 +280,7 @@ impl Home {
         session: SessionId,
         secret_length: usize,
     ) -> Result<Registration, getrandom::Error> {
-        self.0.directory.register(session, self.0.cancels.clone(), secret_length)
+        self.directory.register(session, self.cancels.clone(), secret_length)
     }
 }
 
